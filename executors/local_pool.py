@@ -1,0 +1,245 @@
+"""Workers that take orders from one queue: threads of this process, or processes driven by a thread each.
+
+An attempt is in ``_live`` from its submit to its end; whoever takes it out reports that end, so each is reported once, whether
+the body, a cancel or the close comes first.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from flowcore.capture import capturing
+from flowcore.executor import Event, Finished, Lost, Outcome, Started, Status, WorkOrder, event_from_json
+from flowcore.wire import receive, send
+from flowcore.worker import Stores, run_order
+
+Report = Callable[[Event], None]
+
+
+class Worker(Protocol):
+    """Runs orders one after another, on the thread that calls it."""
+
+    def run(self, order: WorkOrder, report: Report) -> Finished | Lost: ...
+
+    def kill(self) -> bool:
+        """End the running body now; False where that is impossible."""
+
+    def close(self) -> None: ...
+
+
+class ThreadWorker:
+    """Runs bodies on the serving thread itself."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    def run(self, order: WorkOrder, report: Report) -> Finished | Lost:
+        try:
+            outcome = run_order(order, report, self._stores, where=threading.current_thread().name)
+        except KeyboardInterrupt:
+            # Only a body can raise it here: the terminal's goes to the main thread.
+            outcome = Outcome(Status.CANCELED)
+        return Finished(order.attempt_id, outcome)
+
+    def kill(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+class ProcessWorker:
+    """Drives one ``python -m flowcore.worker``, started on the first order and again after it has died."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket | None = None
+
+    def run(self, order: WorkOrder, report: Report) -> Finished | Lost:
+        started = False
+        try:
+            connection = self._connect()
+            send(connection, order)
+        except OSError as error:
+            self.close()
+            return Lost(order.attempt_id, f"the worker process cannot be reached: {error}", started=False)
+        while (message := receive(connection)) is not None:
+            event = event_from_json(message)
+            if isinstance(event, Finished):
+                return event
+            started = started or isinstance(event, Started)
+            report(event)
+        return Lost(order.attempt_id, self._death(), started)
+
+    def _connect(self) -> socket.socket:
+        if self._connection is not None and self._process is not None and self._process.poll() is None:
+            return self._connection
+        self.close()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            restore = {"PYTHONPATH": os.environ.get("PYTHONPATH"), "PYTHONSAFEPATH": os.environ.get("PYTHONSAFEPATH")}
+            path = [os.path.abspath(entry) for entry in sys.path]
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "flowcore.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"},
+                # A Ctrl-C at the terminal is for the driver, which then tells its workers.
+                start_new_session=True,
+            )
+        self._connection = ours
+        send(ours, {"sys_path": path, "restore_env": restore})
+        return ours
+
+    def _death(self) -> str:
+        process = self._process
+        if process is None:
+            return "its worker process is gone"
+        code = process.wait()
+        self.close()
+        if code < 0:
+            return f"worker process {process.pid} was killed by {signal.Signals(-code).name}"
+        return f"worker process {process.pid} ended with exit code {code}"
+
+    def kill(self) -> bool:
+        process = self._process
+        if process is not None:
+            process.kill()
+        return process is not None
+
+    def close(self) -> None:
+        connection, process = self._connection, self._process
+        self._connection = self._process = None
+        if connection is not None:
+            connection.close()
+        if process is not None:
+            process.kill()  # between orders it holds nothing; within one it was told to end
+            process.wait()
+
+
+class Pool:
+    """Up to ``workers`` serving threads, started as orders come."""
+
+    def __init__(self, report: Report, workers: int, kind: Callable[[Stores], Worker]) -> None:
+        self._report = report
+        self._size = workers
+        self._kind = kind
+        self._queue: queue.SimpleQueue[WorkOrder | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        #: The worker that runs each known attempt, None while it waits in the queue.
+        self._live: dict[str, Worker | None] = {}
+        self._killed: dict[str, Finished | Lost] = {}
+        self._threads: dict[threading.Thread, Worker] = {}
+        self._idle = 0
+        self._closed = False
+        self._stores = Stores()
+        self._capture = capturing()
+        self._capture.__enter__()
+
+    def submit(self, order: WorkOrder) -> None:
+        """Take an order; a known attempt is not started again."""
+        with self._lock:
+            if self._closed or order.attempt_id in self._live:
+                return
+            self._live[order.attempt_id] = None
+            self._queue.put(order)
+            self._grow()
+
+    def _grow(self) -> None:
+        if self._queue.qsize() > self._idle and len(self._threads) < self._size:
+            worker = self._kind(self._stores)
+            thread = threading.Thread(target=self._serve, args=[worker], name=f"flowcore-worker-{len(self._threads)}", daemon=True)
+            self._threads[thread] = worker
+            self._idle += 1
+            thread.start()
+
+    def _serve(self, worker: Worker) -> None:
+        me = threading.current_thread()
+        try:
+            while (order := self._queue.get()) is not None:
+                attempt_id = order.attempt_id
+                with self._lock:
+                    if attempt_id not in self._live:
+                        continue
+                    self._live[attempt_id] = worker
+                    self._idle -= 1
+                end = worker.run(order, self._while_live(attempt_id))
+                with self._lock:
+                    kept = me in self._threads
+                    self._idle += kept
+                    end = self._killed.pop(attempt_id, end)
+                self._end(end)
+                if not kept:
+                    return
+        finally:
+            worker.close()
+
+    def _while_live(self, attempt_id: str) -> Report:
+        def report(event: Event) -> None:
+            if attempt_id in self._live:
+                self._report(event)
+
+        return report
+
+    def _end(self, event: Finished | Lost) -> None:
+        with self._lock:
+            if event.attempt_id not in self._live:
+                return
+            del self._live[event.attempt_id]
+        self._report(event)
+
+    def cancel(self, attempt_id: str) -> None:
+        """End an attempt: a queued one at once, one in a process by killing it; a thread's body is left and said so."""
+        canceled = Outcome(Status.CANCELED)
+        with self._lock:
+            if attempt_id not in self._live:
+                return
+            worker = self._live[attempt_id]
+            if worker is not None and self._stop(worker, Finished(attempt_id, canceled)):
+                return
+        self._end(Finished(attempt_id, canceled, outlived=worker is not None))
+
+    def _stop(self, worker: Worker, end: Finished | Lost) -> bool:
+        """Kill a worker, whose thread then reports ``end``; False where it runs on in a thread that we let go."""
+        self._killed[end.attempt_id] = end
+        if worker.kill():
+            return True
+        del self._killed[end.attempt_id]
+        serving = [thread for thread, served in self._threads.items() if served is worker]
+        for thread in serving:
+            del self._threads[thread]
+        self._grow()
+        return False
+
+    def work(self) -> bool:
+        """Nothing is done on the caller's thread."""
+        return False
+
+    def close(self) -> None:
+        """End everything; only bodies that no thread can stop run on."""
+        reason = "the executor was closed"
+        with self._lock:
+            self._closed = True
+            left = list(self._live.items())
+            for attempt_id, worker in left:
+                if worker is not None:
+                    self._stop(worker, Lost(attempt_id, reason, started=True))
+            stopping = set(self._killed)
+            threads = list(self._threads)
+        for attempt_id, worker in left:
+            if attempt_id not in stopping:
+                self._end(Lost(attempt_id, reason, started=worker is not None))
+        for _ in threads:
+            self._queue.put(None)
+        for thread in threads:
+            thread.join()
+        self._stores.close()
+        self._capture.__exit__(None, None, None)

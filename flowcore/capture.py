@@ -1,0 +1,134 @@
+"""What a body prints and logs, captured by context: a reference-counted proxy of stdout and stderr and one root log handler.
+
+Only code whose context holds a sink is captured; the output of every other thread goes where it went before. Nothing stays
+installed once the last ``capturing`` block has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TextIO
+
+
+class Sink:
+    """Where one body's text goes: whole lines to ``write(stream, text)``, and on to the terminal where ``passthrough``."""
+
+    def __init__(self, write: Callable[[str, str], None], *, passthrough: bool) -> None:
+        self._write = write
+        self.passthrough = passthrough
+        self._partial: dict[str, list[str]] = {}
+
+    def add(self, stream: str, text: str) -> None:
+        """Take text; pass on what is a whole line."""
+        partial = self._partial.setdefault(stream, [])
+        partial.append(text)
+        if "\n" in text:
+            whole, _, rest = "".join(partial).rpartition("\n")
+            self._partial[stream] = [rest] if rest else []
+            self._write(stream, whole + "\n")
+
+    def flush(self) -> None:
+        """Pass on what is left of the last lines."""
+        for stream, partial in self._partial.items():
+            if partial:
+                self._write(stream, "".join(partial))
+        self._partial = {}
+
+
+_SINK: ContextVar[Sink | None] = ContextVar("flowcore_sink", default=None)
+
+
+class _StreamProxy:
+    """Stands for sys.stdout or sys.stderr while a run is active."""
+
+    def __init__(self, stream: str, original: TextIO) -> None:
+        self._stream = stream
+        self._original = original
+
+    def write(self, text: str) -> int:
+        sink = _SINK.get()
+        if sink is None:
+            return self._original.write(text)
+        sink.add(self._stream, text)
+        if sink.passthrough:
+            self._original.write(text)
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+
+class _LogHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        sink = _SINK.get()
+        if sink is not None:
+            sink.add("log", self.format(record) + "\n")
+        alone = len(logging.root.handlers) == 1
+        if alone and (sink is None or sink.passthrough) and logging.lastResort is not None:
+            # Without our handler, logging would have used its last resort: keep that for everyone else.
+            if record.levelno >= logging.lastResort.level:
+                logging.lastResort.handle(record)
+
+
+_LOCK = threading.Lock()
+_users = 0
+_installed: tuple[_StreamProxy, _StreamProxy, _LogHandler] | None = None
+
+
+@contextmanager
+def capturing() -> Iterator[None]:
+    """Keep the proxies installed while the block runs; blocks nest and overlap between threads."""
+    _install()
+    try:
+        yield
+    finally:
+        _uninstall()
+
+
+def _install() -> None:
+    global _users, _installed  # noqa: PLW0603  the streams are the process's: one count for all runs
+    with _LOCK:
+        _users += 1
+        if _users > 1:
+            return
+        handler = _LogHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        _installed = (_StreamProxy("stdout", sys.stdout), _StreamProxy("stderr", sys.stderr), handler)
+        sys.stdout, sys.stderr = _installed[0], _installed[1]  # type: ignore[assignment]
+        logging.root.addHandler(handler)
+
+
+def _uninstall() -> None:
+    global _users, _installed  # noqa: PLW0603
+    with _LOCK:
+        _users -= 1
+        if _users or _installed is None:
+            return
+        out, err, handler = _installed
+        _installed = None
+        # Somebody may have put a stream of their own on top since: leave theirs.
+        if sys.stdout is out:
+            sys.stdout = out._original
+        if sys.stderr is err:
+            sys.stderr = err._original
+        logging.root.removeHandler(handler)
+
+
+@contextmanager
+def into(sink: Sink) -> Iterator[None]:
+    """Send what this context prints and logs to ``sink``; what a partial line holds is flushed at the end."""
+    token = _SINK.set(sink)
+    try:
+        yield
+    finally:
+        _SINK.reset(token)
+        sink.flush()

@@ -1,0 +1,157 @@
+"""How a function reaches a worker: by import where that finds the same source there, else by value as a cloudpickle blob.
+
+Digests are of the token stream, without comments and layout: reformatting a file changes none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.machinery
+import inspect
+import io
+import sys
+import textwrap
+import threading
+import tokenize
+from collections.abc import Callable
+from types import CodeType
+from typing import Any, Protocol
+
+from flowcore.errors import CodeError
+from flowcore.executor import CodeRef
+from flowcore.graph import PythonFunction
+
+_LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
+_PICKLING = threading.Lock()
+
+
+class BlobStore(Protocol):
+    """Where by-value code lies."""
+
+    def put_blob(self, data: bytes) -> str: ...
+
+    def get_blob(self, sha256: str) -> bytes: ...
+
+
+def source_digest(function: Callable[..., Any]) -> str:
+    """The sha256 of a function's tokens from ``def`` on; of its bytecode where there is no source (REPL)."""
+    try:
+        source = textwrap.dedent(inspect.getsource(function))
+        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    except (OSError, TypeError, SyntaxError, tokenize.TokenError):
+        return hashlib.sha256(_code_text(function.__code__).encode()).hexdigest()
+    start = next((place for place, token in enumerate(tokens) if token.string == "def"), 0)
+    kept = [_token_text(token) for token in tokens[start:] if token.type not in _LAYOUT]
+    return hashlib.sha256("\x00".join(kept).encode()).hexdigest()
+
+
+def _token_text(token: tokenize.TokenInfo) -> str:
+    # The width of an indentation is layout; that there is one is not.
+    return tokenize.tok_name[token.type] if token.type in (tokenize.INDENT, tokenize.DEDENT, tokenize.NEWLINE) else token.string
+
+
+def _code_text(code: CodeType) -> str:
+    constants = [_code_text(item) if isinstance(item, CodeType) else repr(item) for item in code.co_consts]
+    return repr((code.co_code.hex(), constants, code.co_names, code.co_varnames))
+
+
+def code_ref(function: Callable[..., Any], described: PythonFunction, blobs: BlobStore) -> CodeRef:
+    """How another process on this machine finds ``function``; code that it could not import is put into ``blobs``.
+
+    Raises:
+        CodeError: the function cannot be pickled; the message says what it holds.
+    """
+    if _importable(function):
+        return CodeRef(described.module, described.qualname, described.digest)
+    blob = blobs.put_blob(_pickle(function, described))
+    return CodeRef(described.module, described.qualname, described.digest, blob, _python())
+
+
+def _python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _importable(function: Callable[..., Any]) -> bool:
+    name = function.__module__
+    module = sys.modules.get(name)
+    if name == "__main__" or module is None or "<locals>" in function.__qualname__:
+        return False
+    top = name.partition(".")[0]
+    try:
+        spec = importlib.machinery.PathFinder.find_spec(top)
+    except (ImportError, ValueError):
+        return False
+    loaded = getattr(sys.modules.get(top), "__spec__", None)
+    if spec is None or loaded is None or spec.origin != loaded.origin:
+        return False
+    return _find(module, function.__qualname__) is function
+
+
+def _find(module: Any, qualname: str) -> Any:
+    found = module
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return getattr(found, "python_func", found)
+
+
+def _pickle(function: Callable[..., Any], described: PythonFunction) -> bytes:
+    import cloudpickle
+
+    module = sys.modules.get(function.__module__)
+    by_value = module is not None and function.__module__ != "__main__" and "." not in function.__module__
+    with _PICKLING:  # registering a module is the process's state
+        try:
+            if by_value:
+                cloudpickle.register_pickle_by_value(module)
+            data: bytes = cloudpickle.dumps(function)
+            return data
+        except Exception as error:  # noqa: BLE001  whatever an object's own reducer raises
+            raise CodeError(
+                f"component function {described.module}.{described.qualname} cannot be sent to another process: "
+                f"{type(error).__name__}: {error}; it must not hold open files, locks, connections or the like"
+            ) from error
+        finally:
+            if by_value:
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+def load_function(code: CodeRef, blobs: BlobStore | None) -> Callable[..., Any]:
+    """The function of a reference, in a worker.
+
+    Raises:
+        CodeError: it is not there, is other code than the driver's, or was pickled by another minor version of Python.
+    """
+    where = f"component function {code.module}.{code.qualname}"
+    if code.blob is not None:
+        if code.python != _python():
+            raise CodeError(f"{where} was pickled by Python {code.python}, this worker is {_python()}: use the same minor version")
+        import cloudpickle
+
+        assert blobs is not None
+        try:
+            function: Callable[..., Any] = cloudpickle.loads(blobs.get_blob(code.blob))
+        except CodeError:
+            raise
+        except Exception as error:  # noqa: BLE001  unpickling runs anything
+            raise CodeError(f"{where} cannot be loaded here: {type(error).__name__}: {error}") from error
+        return function
+    try:
+        found = _find(importlib.import_module(code.module), code.qualname)
+    except Exception as error:  # noqa: BLE001  importing runs anything
+        raise CodeError(f"{where} cannot be imported here: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise CodeError(f"{where} is not in that module here; install the same version of it")
+    if source_digest(found) != code.digest:
+        raise CodeError(f"{where} is other code here than the driver's; install the same version of it")
+    loaded: Callable[..., Any] = found
+    return loaded
+
+
+def resolve_function(described: PythonFunction) -> Callable[..., Any]:
+    """The function of a pipeline that was read from JSON.
+
+    Raises:
+        CodeError: see ``load_function``.
+    """
+    return load_function(CodeRef(described.module, described.qualname, described.digest), None)

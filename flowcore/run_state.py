@@ -1,0 +1,654 @@
+"""The state machine of one run: ``handle(event) -> commands``. No IO, no clock, no thread, no log; every decision is made here.
+
+A run is a tree of scopes. A scope is one Dag with its inputs; a loop opens one per item, lazily, at most ``parallelism`` at a
+time. Events are facts in the past tense, commands imperatives that the runner carries out in order. Late and duplicate events
+change nothing: an attempt is known from its Submit to its end, and never again.
+
+Two budgets: a task's own retries count its failures; ``LOSSES`` counts workers that died with the attempt started. Attempts lost
+before they started are free, up to ``UNSTARTED_LOSSES``, so that a run always ends.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from flowcore.errors import InternalError
+from flowcore.executor import Finished, Lost, Outcome, Started, Status, TaskError, Waiting
+from flowcore.graph import Binding, Constant, DictOf, ListOf, OneOf, ScopeInput, Task, TaskOutput, Template
+from flowcore.graph.bindings import describe, evaluate
+from flowcore.graph.model import Component, Dag
+from flowcore.graph.plan import DagPlan, TaskPlan, plan_of
+from flowcore.values import to_text
+
+LOSSES = 3
+UNSTARTED_LOSSES = 100
+
+
+class TaskState(StrEnum):
+    """Where a task stands."""
+
+    WAITING = "WAITING"
+    READY = "READY"
+    SUBMITTED = "SUBMITTED"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+    REUSED = "REUSED"
+    CANCELED = "CANCELED"
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+
+
+S = TaskState
+TERMINAL = frozenset({S.SUCCEEDED, S.FAILED, S.SKIPPED, S.REUSED, S.CANCELED})
+
+MOVES: dict[TaskState, frozenset[TaskState]] = {
+    S.WAITING: frozenset({S.READY, S.RUNNING, S.SKIPPED, S.FAILED, S.CANCELED}),
+    S.READY: frozenset({S.SUBMITTED, S.REUSED, S.CANCELED}),
+    S.SUBMITTED: frozenset({S.RUNNING, S.SUCCEEDED, S.FAILED, S.CANCELED, S.WAITING}),
+    S.RUNNING: frozenset({S.SUCCEEDED, S.FAILED, S.CANCELED, S.WAITING}),
+    **{state: frozenset[TaskState]() for state in TERMINAL},
+}
+
+#: Kubeflow's names of the same states.
+KFP_STATES: dict[TaskState, str] = {
+    S.WAITING: "PENDING",
+    S.READY: "PENDING",
+    S.SUBMITTED: "PENDING",
+    S.RUNNING: "RUNNING",
+    S.SUCCEEDED: "SUCCEEDED",
+    S.FAILED: "FAILED",
+    S.SKIPPED: "SKIPPED",
+    S.REUSED: "SUCCEEDED",
+    S.CANCELED: "CANCELED",
+}
+
+
+@dataclass(slots=True)
+class TimerFired:
+    """A timer that was set has run out."""
+
+    key: str
+
+
+@dataclass(slots=True)
+class CancelRequested:
+    """Somebody wants the run to end. Tasks that run whatever happens (exit tasks) still run, unless ``force``."""
+
+    force: bool = False
+
+
+@dataclass(slots=True)
+class Submit:
+    """Start attempt ``number`` (from 1) of a task with these input values (encoded values and artifact references)."""
+
+    attempt_id: str
+    path: str
+    number: int
+    task: Task
+    inputs: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Cancel:
+    """Ask the executor for an attempt's early end."""
+
+    attempt_id: str
+
+
+@dataclass(slots=True)
+class SetTimer:
+    """Report TimerFired(key) in this many seconds."""
+
+    key: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class Commit:
+    """A task succeeded: record the outcome of this attempt as its result."""
+
+    path: str
+    attempt_id: str
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class Moved:
+    """A task came to another state; SUBMITTED and a leaf's SUCCEEDED are told by Submit and Commit instead."""
+
+    path: str
+    state: TaskState
+    attempt_id: str | None = None
+    error: TaskError | None = None
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class FinishRun:
+    """The run ended. ``failures`` are the failed leaves by path."""
+
+    status: RunStatus
+    outputs: dict[str, Any]
+    failures: dict[str, TaskError]
+
+
+Command = Submit | Cancel | SetTimer | Commit | Moved | FinishRun
+Fact = Started | Finished | Lost | Waiting | TimerFired | CancelRequested
+
+
+class _Absent(Exception):
+    """A value whose producer was skipped."""
+
+
+class _Unusable(Exception):
+    """A value that cannot be used as authored; the task fails with this message."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """What a task whose component is a Dag has open: one scope, or those of a loop's iterations."""
+
+    open: dict[int, Scope] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
+    items: list[Any] | None = None
+    next_item: int = 0
+    results: list[dict[str, Any] | None] = field(default_factory=list)
+    worst: TaskState = TaskState.SUCCEEDED
+
+
+class Node:
+    """One task in one scope."""
+
+    __slots__ = (
+        "attempt",
+        "attempt_id",
+        "canceling",
+        "failures",
+        "group",
+        "inputs",
+        "losses",
+        "outputs",
+        "plan",
+        "reason",
+        "scope",
+        "state",
+        "timed_out",
+        "unstarted",
+        "waiting",
+    )
+
+    def __init__(self, scope: Scope, plan: TaskPlan) -> None:
+        self.scope = scope
+        self.plan = plan
+        self.state = S.WAITING
+        self.waiting = len(plan.needs)
+        self.attempt = self.failures = self.losses = self.unstarted = 0
+        self.attempt_id: str | None = None
+        self.canceling = self.timed_out = False
+        self.inputs: dict[str, Any] = _EMPTY
+        self.outputs: dict[str, Any] = _EMPTY
+        self.group: _Group | None = None
+        self.reason: str | None = None
+
+    @property
+    def path(self) -> str:
+        return self.scope.prefix + self.plan.task.name
+
+
+class Scope:
+    """One Dag with its inputs; ``index`` is the iteration of a loop, else 0."""
+
+    __slots__ = ("index", "inputs", "nodes", "owner", "plan", "prefix", "unsettled", "worst")
+
+    def __init__(self, owner: Node | None, plan: DagPlan, prefix: str, inputs: dict[str, Any], index: int = 0) -> None:
+        self.owner = owner
+        self.plan = plan
+        self.prefix = prefix
+        self.inputs = inputs
+        self.index = index
+        self.unsettled = len(plan.tasks)
+        self.worst = S.SUCCEEDED
+        self.nodes = [Node(self, task) for task in plan.tasks]
+
+
+_EMPTY: dict[str, Any] = {}
+#: Which state of a child decides its group's: a failure over a cancellation over success.
+_RANK = {S.SUCCEEDED: 0, S.REUSED: 0, S.SKIPPED: 0, S.CANCELED: 1, S.FAILED: 2}
+_UPSTREAM_FAILED = "an upstream task did not succeed"
+
+
+class RunState:
+    """The state of one run. Call ``start`` once, then ``handle`` for each event; both return commands to carry out in order."""
+
+    def __init__(self, root: Component, inputs: dict[str, Any], run_id: str = "run", *, stop_on_failure: bool = False) -> None:
+        assert isinstance(root.implementation, Dag)
+        self._run_id = run_id
+        self._stop_on_failure = stop_on_failure
+        self._root = Scope(None, plan_of(root.implementation), "", dict(inputs))
+        self._by_attempt: dict[str, Node] = {}
+        self._timers: dict[str, Node] = {}
+        self._todo: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self._commands: list[Command] = []
+        self._failures: dict[str, TaskError] = {}
+        self._stopped = self._canceled = False
+        self.started = self.finished = False
+        self._handlers: dict[type[Any], Callable[[Any], None]] = {
+            Started: self._on_started,
+            Finished: self._on_finished,
+            Lost: self._on_lost,
+            Waiting: self._on_waiting,
+            TimerFired: self._on_timer,
+            CancelRequested: self._on_cancel_requested,
+        }
+
+    def start(self) -> list[Command]:
+        """Open the root scope."""
+        self.started = True
+        self._open(self._root)
+        return self._drain()
+
+    def handle(self, event: Fact) -> list[Command]:
+        """Take one fact in; the commands that follow from it, in order. After the run's end there are none."""
+        if self.finished:
+            return []
+        self._handlers[type(event)](event)
+        return self._drain()
+
+    def _drain(self) -> list[Command]:
+        # A worklist, not recursion: a chain of a thousand skipped tasks settles in one event.
+        todo = self._todo
+        while todo:
+            step, subject = todo.popleft()
+            step(subject)
+        commands, self._commands = self._commands, []
+        return commands
+
+    # Facts about attempts
+
+    def _on_started(self, event: Started) -> None:
+        node = self._by_attempt.get(event.attempt_id)
+        if node is None or node.state is not S.SUBMITTED:
+            return
+        self._move(node, S.RUNNING)
+        self._commands.append(Moved(node.path, S.RUNNING, event.attempt_id))
+        timeout = node.plan.task.settings.timeout_seconds
+        if timeout is not None:
+            self._set_timer(f"timeout:{event.attempt_id}", timeout, node)
+
+    def _on_waiting(self, event: Waiting) -> None:
+        """Waiting changes no state; the runner records it."""
+
+    def _on_finished(self, event: Finished) -> None:
+        node = self._by_attempt.pop(event.attempt_id, None)
+        if node is None:
+            return
+        outcome = event.outcome
+        if outcome.status is Status.SUCCEEDED:
+            outputs: dict[str, Any] = {**outcome.parameters, **outcome.artifacts} if outcome.artifacts else outcome.parameters
+            if len(outputs) < len(node.plan.outputs) and (missing := node.plan.required - outputs.keys()):
+                self._failed_attempt(node, TaskError("ValueError", f"task {node.path!r} ended without outputs {sorted(missing)}"))
+                return
+            self._move(node, S.SUCCEEDED)
+            node.outputs = outputs
+            self._commands.append(Commit(node.path, event.attempt_id, outcome))
+            self._todo.append((self._settle, node))
+        elif node.timed_out:
+            self._timed_out(node, outlived=event.outlived)
+        elif outcome.status is Status.CANCELED or node.canceling:
+            self._end(node, S.CANCELED, reason="its body outlived the cancel" if event.outlived else None)
+        else:
+            self._failed_attempt(node, outcome.error or TaskError("Exception", "the task failed without an error"))
+
+    def _on_lost(self, event: Lost) -> None:
+        node = self._by_attempt.pop(event.attempt_id, None)
+        if node is None:
+            return
+        if node.timed_out:
+            self._timed_out(node)
+            return
+        if node.canceling:
+            self._end(node, S.CANCELED)
+            return
+        if event.started:
+            node.losses += 1
+        else:
+            node.unstarted += 1
+        if node.losses > LOSSES or node.unstarted > UNSTARTED_LOSSES:
+            count = node.losses if node.losses > LOSSES else node.unstarted
+            text = f"task {node.path!r} lost its worker {count} times; the last reason: {event.reason}"
+            self._end(node, S.FAILED, TaskError("InfrastructureLost", text))
+            return
+        self._again(node, 0.0, event.attempt_id, reason=f"worker lost: {event.reason}")
+
+    def _timed_out(self, node: Node, *, outlived: bool = False) -> None:
+        seconds = node.plan.task.settings.timeout_seconds
+        left = "; its body still runs in this process" if outlived else ""
+        self._failed_attempt(node, TaskError("TaskTimeout", f"task {node.path!r} ran longer than {seconds:g} s{left}"))
+
+    def _failed_attempt(self, node: Node, error: TaskError) -> None:
+        retry = node.plan.task.retry
+        node.timed_out = False
+        if node.canceling:
+            self._end(node, S.CANCELED)
+        elif retry is not None and node.failures < retry.limit:
+            delay = retry.delay_seconds(node.failures)
+            node.failures += 1
+            self._again(node, delay, node.attempt_id, error, f"retry {node.failures} of {retry.limit}")
+        else:
+            self._end(node, S.FAILED, error)
+
+    def _again(self, node: Node, delay: float, attempt_id: str | None, error: TaskError | None = None, reason: str = "") -> None:
+        self._move(node, S.WAITING)
+        self._commands.append(Moved(node.path, S.WAITING, attempt_id, error, reason))
+        if delay > 0:
+            self._set_timer(f"retry:{node.path}:{node.attempt}", delay, node)
+        else:
+            self._todo.append((self._submit, node))
+
+    def _set_timer(self, key: str, seconds: float, node: Node) -> None:
+        self._timers[key] = node
+        self._commands.append(SetTimer(key, seconds))
+
+    def _on_timer(self, event: TimerFired) -> None:
+        node = self._timers.pop(event.key, None)
+        if node is None:
+            return
+        kind, _, rest = event.key.partition(":")
+        if kind == "timeout":
+            if node.state is S.RUNNING and node.attempt_id == rest:
+                node.timed_out = True
+                self._commands.append(Cancel(rest))
+        elif node.state is S.WAITING:
+            self._submit(node)
+
+    # Cancellation
+
+    def _on_cancel_requested(self, event: CancelRequested) -> None:
+        self._canceled = True
+        self._cancel_scope(self._root, force=event.force)
+
+    def _cancel_scope(self, scope: Scope, *, force: bool) -> None:
+        for node in scope.nodes:
+            if node.state in TERMINAL or (node.plan.task.trigger == "all_done" and not force):
+                continue
+            self._cancel_node(node, force=force)
+
+    def _cancel_node(self, node: Node, *, force: bool) -> None:
+        first, node.canceling = not node.canceling, True
+        if node.group is not None:
+            for scope in list(node.group.open.values()):
+                self._cancel_scope(scope, force=force)
+        elif node.state in (S.SUBMITTED, S.RUNNING):
+            if first or force:
+                assert node.attempt_id is not None
+                self._commands.append(Cancel(node.attempt_id))
+        else:
+            self._end(node, S.CANCELED)
+
+    # Scopes and readiness
+
+    def _open(self, scope: Scope) -> None:
+        if not scope.nodes:
+            self._close(scope)
+        for place in scope.plan.roots:
+            self._todo.append((self._ready, scope.nodes[place]))
+
+    def _ready(self, node: Node) -> None:
+        if node.state is not S.WAITING:
+            return
+        plan = node.plan
+        try:
+            if plan.needs and plan.task.trigger == "all_succeeded":
+                self._check_upstream(node)
+            condition = plan.task.condition
+            if condition is not None:
+                self._check_condition(node)
+            inputs = self._inputs(node)
+            if plan.children is None:
+                node.inputs = inputs
+                self._submit(node)
+            else:
+                self._open_group(node, inputs)
+        except _Absent as absent:
+            self._end(node, S.SKIPPED, reason=str(absent))
+        except _Unusable as unusable:
+            self._end(node, S.FAILED, TaskError("ValueError", str(unusable)))
+
+    def _check_upstream(self, node: Node) -> None:
+        nodes, after = node.scope.nodes, node.plan.after
+        for place in node.plan.needs:
+            needed = nodes[place]
+            if needed.state in (S.FAILED, S.CANCELED) or (needed.state is S.SKIPPED and needed.reason == _UPSTREAM_FAILED):
+                raise _Absent(_UPSTREAM_FAILED)
+            if needed.state is S.SKIPPED and place not in after and not self._has_other_choice(node, place):
+                raise _Absent("an upstream task was skipped")
+
+    def _has_other_choice(self, node: Node, place: int) -> bool:
+        """Whether every use of a skipped sibling is one choice of a OneOf, which then decides by itself."""
+        name = node.scope.plan.tasks[place].task.name
+        plain = [binding for _, binding in node.plan.bound if isinstance(binding, TaskOutput)]
+        return all(binding.task != name for binding in plain)
+
+    def _check_condition(self, node: Node) -> None:
+        condition = node.plan.task.condition
+        assert condition is not None
+        try:
+            holds = evaluate(condition, lambda binding: self._resolve(binding, node.scope))
+        except TypeError as error:
+            raise _Unusable(f"the condition of task {node.path!r} cannot be evaluated: {error}") from error
+        if not holds:
+            raise _Absent("its condition is false")
+
+    def _inputs(self, node: Node) -> dict[str, Any]:
+        inputs = dict(node.plan.unbound)
+        scope = node.scope
+        for name, binding in node.plan.bound:
+            if type(binding) is Constant:
+                inputs[name] = binding.value
+            else:
+                inputs[name] = self._resolve(binding, scope)
+        return inputs
+
+    def _resolve(self, binding: Binding, scope: Scope) -> Any:
+        if type(binding) is TaskOutput:
+            node = scope.nodes[scope.plan.places[binding.task]]
+            if binding.port not in node.outputs:
+                raise _Absent(f"{describe(binding)} does not exist: its task was skipped")
+            return _pick(node.outputs[binding.port], binding)
+        if type(binding) is ScopeInput:
+            if binding.name not in scope.inputs:
+                raise _Absent(f"{binding.name} does not exist: its task was skipped")
+            return _pick(scope.inputs[binding.name], binding)
+        if type(binding) is Constant:
+            return binding.value
+        if type(binding) is OneOf:
+            for choice in binding.choices:
+                try:
+                    return self._resolve(choice, scope)
+                except _Absent:
+                    continue
+            raise _Absent(f"no choice of {describe(binding)} exists")
+        if type(binding) is ListOf:
+            return [self._resolve(item, scope) for item in binding.items]
+        if type(binding) is DictOf:
+            return {key: self._resolve(item, scope) for key, item in binding.items}
+        assert type(binding) is Template
+        return "".join(part if isinstance(part, str) else to_text(self._resolve(part, scope)) for part in binding.parts)
+
+    def _submit(self, node: Node) -> None:
+        if node.state is not S.WAITING:
+            return
+        self._move(node, S.READY)
+        node.attempt += 1
+        path = node.scope.prefix + node.plan.task.name
+        attempt_id = node.attempt_id = f"{self._run_id}/{path}#{node.attempt}"
+        self._move(node, S.SUBMITTED)
+        self._by_attempt[attempt_id] = node
+        self._commands.append(Submit(attempt_id, path, node.attempt, node.plan.task, node.inputs))
+
+    def _open_group(self, node: Node, inputs: dict[str, Any]) -> None:
+        assert node.plan.children is not None
+        group = _Group(inputs=inputs)
+        loop = node.plan.task.loop
+        if loop is None:
+            group.results = [None]
+            group.open[0] = Scope(node, node.plan.children, f"{node.path}/", inputs)
+            node.group = group
+            self._start_group(node)
+            self._open(group.open[0])
+            return
+        items = self._resolve(loop.items, node.scope)
+        if not isinstance(items, list):
+            raise _Unusable(f"loop {node.path!r}: got {type(items).__name__} for its items, wants a list")
+        group.items = items
+        group.results = [None] * len(items)
+        node.group = group
+        self._start_group(node)
+        if not items:
+            self._todo.append((self._close_group, node))
+        for _ in range(min(loop.parallelism or len(items), len(items))):
+            self._open_iteration(node, group, loop.item_input)
+
+    def _start_group(self, node: Node) -> None:
+        self._move(node, S.RUNNING)
+        self._commands.append(Moved(node.path, S.RUNNING))
+
+    def _open_iteration(self, node: Node, group: _Group, item_input: str) -> None:
+        assert group.items is not None
+        assert node.plan.children is not None
+        index, group.next_item = group.next_item, group.next_item + 1
+        inputs = {**group.inputs, item_input: group.items[index]}
+        scope = group.open[index] = Scope(node, node.plan.children, f"{node.path}.{index}/", inputs, index)
+        self._open(scope)
+
+    # Ends
+
+    def _end(self, node: Node, state: TaskState, error: TaskError | None = None, reason: str | None = None) -> None:
+        self._move(node, state)
+        node.reason = reason
+        path = node.path
+        if state is S.FAILED and error is not None:
+            self._failures[path] = error
+        self._commands.append(Moved(path, state, node.attempt_id, error, reason))
+        self._todo.append((self._settle, node))
+        if state is S.FAILED and self._stop_on_failure and not self._stopped:
+            self._stopped = True
+            self._cancel_scope(self._root, force=False)
+
+    def _settle(self, node: Node) -> None:
+        """A terminal node: wake what waits for it, count it in its scope."""
+        scope = node.scope
+        if _RANK[node.state] > _RANK[scope.worst]:
+            scope.worst = node.state
+        for place in node.plan.dependents:
+            dependent = scope.nodes[place]
+            dependent.waiting -= 1
+            if dependent.waiting == 0:
+                self._todo.append((self._ready, dependent))
+        scope.unsettled -= 1
+        if scope.unsettled == 0:
+            self._close(scope)
+
+    def _close(self, scope: Scope) -> None:
+        outputs: dict[str, Any] = {}
+        for name, binding in scope.plan.outputs:
+            try:
+                outputs[name] = self._resolve(binding, scope)
+            except (_Absent, _Unusable):
+                continue
+        node = scope.owner
+        if node is None:
+            self._finish(scope.worst, outputs)
+            return
+        group = node.group
+        assert group is not None
+        del group.open[scope.index]
+        group.results[scope.index] = outputs
+        if _RANK[scope.worst] > _RANK[group.worst]:
+            group.worst = scope.worst
+        loop = node.plan.task.loop
+        if loop is not None and group.items is not None and group.next_item < len(group.items) and not node.canceling:
+            self._open_iteration(node, group, loop.item_input)
+        elif not group.open:
+            self._close_group(node)
+
+    def _close_group(self, node: Node) -> None:
+        group = node.group
+        assert group is not None
+        if node.state in TERMINAL:
+            return
+        if group.items is None:
+            node.outputs = group.results[0] or _EMPTY
+            state = group.worst
+        else:
+            done = [result for result in group.results if result is not None]
+            names = [name for name, _ in node.plan.outputs]
+            node.outputs = {name: [result[name] for result in done if name in result] for name in names}
+            state = max(group.worst, S.CANCELED, key=_RANK.__getitem__) if len(done) < len(group.items) else group.worst
+        node.group = None
+        self._move(node, state)
+        self._commands.append(Moved(node.path, state))
+        self._todo.append((self._settle, node))
+
+    def _finish(self, worst: TaskState, outputs: dict[str, Any]) -> None:
+        if worst is S.CANCELED and not self._canceled:
+            worst = S.FAILED
+        status = RunStatus.CANCELED if self._canceled and worst is not S.SUCCEEDED else RunStatus(worst.value)
+        self.finished = True
+        self._commands.append(FinishRun(status, outputs, self._failures))
+
+    def _move(self, node: Node, state: TaskState) -> None:
+        if state not in MOVES[node.state]:
+            story = f"attempt {node.attempt}, {node.failures} failures, {node.losses} losses"
+            raise InternalError(f"task {node.path!r} cannot go from {node.state} to {state} ({story})")
+        node.state = state
+
+    # Looking
+
+    def nodes(self) -> Iterator[Node]:
+        """Every node of every open scope, outer ones first."""
+        todo = [self._root]
+        while todo:
+            scope = todo.pop()
+            for node in scope.nodes:
+                yield node
+                if node.group is not None:
+                    todo.extend(node.group.open.values())
+
+    def check(self) -> None:
+        """Raise InternalError where the bookkeeping contradicts itself; tests call it after each event."""
+        active = {node.attempt_id for node in self.nodes() if node.state in (S.SUBMITTED, S.RUNNING) and node.group is None}
+        leaves = {node.attempt_id for node in self._by_attempt.values()}
+        if active != leaves:
+            raise InternalError(f"attempts known {sorted(map(str, leaves))} are not those active {sorted(map(str, active))}")
+        for node in self.nodes():
+            unsettled = sum(child.state not in TERMINAL for child in node.scope.nodes)
+            if node.scope.unsettled != unsettled:
+                raise InternalError(f"scope {node.scope.prefix!r} counts {node.scope.unsettled} unsettled tasks, has {unsettled}")
+            loop = node.plan.task.loop
+            if node.group is not None and loop is not None and loop.parallelism and len(node.group.open) > loop.parallelism:
+                raise InternalError(f"loop {node.path!r} has {len(node.group.open)} iterations open, may have {loop.parallelism}")
+
+
+def _pick(value: Any, binding: TaskOutput | ScopeInput) -> Any:
+    for place, key in enumerate(binding.path):
+        if not isinstance(value, dict) or key not in value:
+            where = describe(binding)
+            found = f"keys {sorted(map(str, value))}" if isinstance(value, dict) else type(value).__name__
+            raise _Unusable(f"{where}: there is no {'.'.join(binding.path[: place + 1])!r}; the value has {found}")
+        value = value[key]
+    return value

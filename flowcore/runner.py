@@ -1,0 +1,356 @@
+"""The only loop: turns the state machine's commands into executor, record and timer calls, and reports into its events.
+
+One ``Driver`` runs one run, on the thread that calls ``drive``. It decides nothing that the state machine could decide.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import queue
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from flowcore.artifacts.types import ArtifactRef
+from flowcore.code import code_ref, resolve_function
+from flowcore.errors import RefusedError
+from flowcore.executor import CodeRef, Event, Executor, Finished, Lost, Output, Reported, Started, Waiting, WorkOrder
+from flowcore.graph import Component, Pipeline, PythonFunction
+from flowcore.graph.walk import leaf_components
+from flowcore.run_state import (
+    Cancel,
+    CancelRequested,
+    Command,
+    Commit,
+    FinishRun,
+    Moved,
+    RunState,
+    RunStatus,
+    SetTimer,
+    Submit,
+    TaskState,
+    TimerFired,
+)
+
+if TYPE_CHECKING:
+    from flowcore.artifacts.store import ArtifactStore
+    from flowcore.records import RunRecorder
+
+
+def check_runnable(pipeline: Pipeline, executor: Executor, root: str) -> None:
+    """Refuse what this executor and store cannot run, before anything runs.
+
+    Raises:
+        RefusedError: names the task's component and the remedy.
+    """
+    if root.startswith("memory:") and not executor.in_process:
+        raise RefusedError(
+            f"pipeline_root {root!r} exists in this process only, and {executor!r} runs tasks in others; "
+            "use a folder, or LocalExecutor(mode='threads')"
+        )
+    for component in leaf_components(pipeline.root):
+        implementation = component.implementation
+        assert isinstance(implementation, PythonFunction)
+        _check_packages(component, implementation.packages)
+
+
+def _check_packages(component: Component, packages: tuple[str, ...]) -> None:
+    if not packages:
+        return
+    from flowcore.packages import unmet
+
+    missing = unmet(packages)
+    if missing:
+        raise RefusedError(
+            f"component {component.name!r} needs {', '.join(missing)}, which this environment does not have; "
+            f"install it: pip install {' '.join(repr(name) for name in missing)}"
+        )
+
+
+class Driver:
+    """Drives one run to its end and leaves nothing open.
+
+    Args:
+        on_end: called with the run's status once the record has it, whatever happened.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        arguments: dict[str, Any],
+        *,
+        run_id: str,
+        executor: Executor,
+        recorder: RunRecorder,
+        store: ArtifactStore,
+        stop_on_failure: bool,
+    ) -> None:
+        self._pipeline = pipeline
+        self._run_id = run_id
+        self._executor = executor
+        self._recorder = recorder
+        self._store = store
+        self._state = RunState(pipeline.root, arguments, run_id, stop_on_failure=stop_on_failure)
+        #: Everything that comes from outside the loop's thread: executor events, cancellations.
+        self._inbox: queue.SimpleQueue[Event | CancelRequested] = queue.SimpleQueue()
+        self._timers: list[tuple[float, str]] = []
+        self._attempts: dict[str, tuple[str, int]] = {}
+        self._codes: dict[str, CodeRef] = {}
+        self._functions: dict[str, Callable[..., Any]] = dict(pipeline.functions)
+        self._base = self._store.join(path_name(pipeline.name), run_id)
+        self.finish: FinishRun | None = None
+        self._do: dict[type[Any], Callable[[Any], None]] = {
+            Submit: self._submit,
+            Commit: self._commit,
+            Moved: self._moved,
+            Cancel: self._cancel,
+            SetTimer: self._set_timer,
+            FinishRun: self._finish,
+        }
+
+    def cancel(self, *, force: bool = False) -> None:
+        """Ask for the run's end, from any thread."""
+        self._inbox.put(CancelRequested(force))
+
+    def drive(self) -> FinishRun:
+        """Run to the end. KeyboardInterrupt cancels the run, waits for its end and is raised again.
+
+        Raises:
+            FlowcoreError: the record or the executor failed; what still ran was stopped.
+        """
+        interrupt: KeyboardInterrupt | None = None
+        self._recorder.run_state(RunStatus.RUNNING)
+        self._executor.open(self._inbox.put)
+        try:
+            while self.finish is None:
+                try:
+                    self._loop()
+                except KeyboardInterrupt as pressed:
+                    if interrupt is not None:
+                        raise
+                    interrupt = pressed
+                    self.cancel()
+        finally:
+            self._executor.close()
+            if self.finish is None:
+                self._recorder.run_state(RunStatus.CANCELED if interrupt else RunStatus.FAILED)
+        if interrupt is not None:
+            raise interrupt
+        return self.finish
+
+    def _loop(self) -> None:
+        inbox, work = self._inbox, self._executor.work
+        if not self._state.started:
+            self._execute(self._state.start())
+        while self.finish is None:
+            try:
+                event = inbox.get_nowait()
+            except queue.Empty:
+                if self._fire_timers() or work():
+                    continue
+                try:
+                    event = inbox.get(timeout=self._wait_seconds())
+                except queue.Empty:
+                    continue
+            self._take(event)
+
+    def _wait_seconds(self) -> float | None:
+        if not self._timers:
+            return None
+        return max(0.0, self._timers[0][0] - time.monotonic())
+
+    def _fire_timers(self) -> bool:
+        fired = False
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            fired = True
+            self._execute(self._state.handle(TimerFired(heapq.heappop(self._timers)[1])))
+        return fired
+
+    # Reports in
+
+    def _take(self, event: Event | CancelRequested) -> None:
+        if isinstance(event, CancelRequested):
+            self._execute(self._state.handle(event))
+            return
+        known = self._attempts.get(event.attempt_id)
+        if known is None:
+            return
+        path, number = known
+        kind = type(event)
+        if kind is Started:
+            assert isinstance(event, Started)
+            self._state_running(event, path)
+        elif kind is Finished or kind is Lost:
+            assert isinstance(event, Finished | Lost)
+            del self._attempts[event.attempt_id]
+            self._execute(self._state.handle(event))
+        elif isinstance(event, Output):
+            self._recorder.wrote(path, number, event.stream, event.text)
+        elif isinstance(event, Reported):
+            self._recorder.reported(path, event.name, event.step, event.value)
+        elif isinstance(event, Waiting):
+            self._recorder.waits(path, event.reason)
+
+    def _state_running(self, event: Started, path: str) -> None:
+        commands = self._state.handle(event)
+        for command in commands:
+            if type(command) is Moved:
+                self._recorder.running(path, event.where, event.execution)
+            else:
+                self._do[type(command)](command)
+
+    # Commands out
+
+    def _execute(self, commands: list[Command]) -> None:
+        do = self._do
+        orders: list[WorkOrder] = []
+        for command in commands:
+            if type(command) is Submit:
+                orders.append(self._order(command))
+            else:
+                do[type(command)](command)
+        self._send(orders)
+
+    def _send(self, orders: list[WorkOrder]) -> None:
+        if not orders:
+            return
+        if not self._executor.in_process or any(order.output_uri is not None for order in orders):
+            # What an attempt leaves outside this process must be found in the record by whoever comes after us.
+            self._recorder.flush()
+        submit = self._executor.submit
+        for order in orders:
+            submit(order)
+
+    def _submit(self, command: Submit) -> None:
+        self._send([self._order(command)])
+
+    def _order(self, command: Submit) -> WorkOrder:
+        component = command.task.component
+        implementation = component.implementation
+        assert isinstance(implementation, PythonFunction)
+        attempt_id = command.attempt_id
+        self._attempts[attempt_id] = (command.path, command.number)
+        seals = component.touches_files or self._executor.outlives_driver
+        if component.touches_files:
+            arguments, artifacts, uses = _split(component, command.inputs)
+        else:
+            arguments, artifacts, uses = command.inputs, {}, []
+        self._recorder.submitted(command.path, command.number, arguments, uses)
+        order = WorkOrder(attempt_id, command.path, component, arguments, artifacts, settings=command.task.settings)
+        if seals or not self._executor.in_process:
+            order.pipeline_root, order.storage_options = self._store.root, self._store.storage_options
+        if seals:
+            order.output_uri = "/".join([self._base, command.path, str(command.number)])
+            order.seal_always = self._executor.outlives_driver
+        if self._executor.in_process:
+            order.function = self._function(implementation)
+        else:
+            order.code = self._code(implementation)
+        return order
+
+    def _function(self, implementation: PythonFunction) -> Callable[..., Any]:
+        key = implementation.key
+        function = self._functions.get(key)
+        if function is None:
+            function = self._functions[key] = resolve_function(implementation)
+        return function
+
+    def _code(self, implementation: PythonFunction) -> CodeRef:
+        key = implementation.key
+        code = self._codes.get(key)
+        if code is None:
+            code = self._codes[key] = code_ref(self._function(implementation), implementation, self._store)
+        return code
+
+    def prepare(self) -> None:
+        """Find every function, and for another process its code, before anything runs.
+
+        Raises:
+            CodeError: names the function and what is wrong with it.
+        """
+        for component in leaf_components(self._pipeline.root):
+            assert isinstance(component.implementation, PythonFunction)
+            if self._executor.in_process:
+                self._function(component.implementation)
+            else:
+                self._code(component.implementation)
+
+    def _commit(self, command: Commit) -> None:
+        self._recorder.committed(command.path, command.outcome)
+
+    def _moved(self, command: Moved) -> None:
+        if command.state is TaskState.RUNNING:
+            self._recorder.running(command.path)
+        elif command.state is TaskState.WAITING:
+            self._recorder.again(command.path, command.error, command.reason)
+        else:
+            self._recorder.ended(command.path, command.state, command.error, command.reason)
+
+    def _cancel(self, command: Cancel) -> None:
+        self._executor.cancel(command.attempt_id)
+
+    def _set_timer(self, command: SetTimer) -> None:
+        heapq.heappush(self._timers, (time.monotonic() + command.seconds, command.key))
+
+    def _finish(self, command: FinishRun) -> None:
+        self._recorder.run_state(command.status, outputs_to_json(command.outputs))
+        self.finish = command
+
+
+def _split(component: Component, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[tuple[str, int, str]]]:
+    """(encoded parameters, artifacts, what is read) of a task's inputs."""
+    arguments: dict[str, Any] = {}
+    artifacts: dict[str, Any] = {}
+    uses: list[tuple[str, int, str]] = []
+    for port in component.inputs:
+        value = inputs[port.name]
+        if not port.is_artifact:
+            arguments[port.name] = value
+            continue
+        artifacts[port.name] = value
+        if isinstance(value, ArtifactRef):
+            uses.append((port.name, -1, value.uri))
+        elif isinstance(value, list):
+            uses.extend((port.name, position, ref.uri) for position, ref in enumerate(value))
+    return arguments, artifacts, uses
+
+
+def outputs_to_json(outputs: dict[str, Any]) -> dict[str, Any]:
+    """A run's outputs as plain data: artifacts as {"artifact": ...}, parameters as {"value": ...}."""
+    return {name: _output_to_json(value) for name, value in outputs.items()}
+
+
+def _output_to_json(value: Any) -> Any:
+    if isinstance(value, ArtifactRef):
+        return {"artifact": value.to_json()}
+    if isinstance(value, list) and any(_holds_artifact(item) for item in value):
+        return {"list": [_output_to_json(item) for item in value]}
+    return {"value": value}
+
+
+def _holds_artifact(value: Any) -> bool:
+    return isinstance(value, ArtifactRef) or (isinstance(value, list) and any(map(_holds_artifact, value)))
+
+
+def output_from_json(data: dict[str, Any]) -> Any:
+    """The inverse of ``outputs_to_json`` for one output."""
+    if "artifact" in data:
+        return ArtifactRef.from_json(data["artifact"])
+    if "list" in data:
+        return [output_from_json(item) for item in data["list"]]
+    return data["value"]
+
+
+def path_name(name: str) -> str:
+    """A pipeline's name as a folder: letters, digits, hyphens; long ones are cut."""
+    plain = "".join(character if character.isalnum() else "-" for character in name.lower())
+    return "-".join(part for part in plain.split("-") if part)[:60] or "pipeline"
+
+
+def new_run_id() -> str:
+    """Sorts by time; six random hex digits keep runs of one second apart."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(3).hex()}"
+
+

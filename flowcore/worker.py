@@ -1,0 +1,337 @@
+"""Runs one work order, wherever that is: decodes and stages its inputs, calls the function, checks, seals and tells.
+
+``python -m flowcore.worker FD`` serves orders from a socket until its other end is gone; then it ends at once, whatever runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from flowcore.capture import Sink, into
+from flowcore.code import load_function
+from flowcore.errors import ArtifactError, ValueEncodingError
+from flowcore.executor import Event, Finished, Outcome, Output, Reported, Started, Status, TaskError, WorkOrder
+from flowcore.graph import ArtifactType, Component, Port, PythonFunction
+from flowcore.values import decoder, encoder, from_text, to_text
+
+if TYPE_CHECKING:
+    from flowcore.artifacts.store import ArtifactStore, Execution
+    from flowcore.artifacts.types import Artifact, ArtifactRef
+
+TEXT_LIMIT_BYTES = 64 * 1024 * 1024
+
+
+class TaskContext:
+    """What a running body can ask of its worker."""
+
+    __slots__ = ("order", "report")
+
+    def __init__(self, order: WorkOrder, report: Callable[[Event], None]) -> None:
+        self.order = order
+        self.report = report
+
+
+CURRENT_TASK: ContextVar[TaskContext | None] = ContextVar("flowcore_task", default=None)
+
+
+class Stores:
+    """The artifact stores that one worker has open, by root."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, ArtifactStore] = {}
+
+    def get(self, order: WorkOrder) -> ArtifactStore:
+        """The store of the order's pipeline_root."""
+        from flowcore.artifacts.store import ArtifactStore
+
+        root = order.pipeline_root
+        assert root is not None
+        store = self._open.get(root)
+        if store is None:
+            store = self._open[root] = ArtifactStore(root, order.storage_options)
+        return store
+
+    def close(self) -> None:
+        for store in self._open.values():
+            store.close()
+        self._open.clear()
+
+
+class _CallPlan:
+    """How a component's function is called; derived once a component."""
+
+    __slots__ = ("artifact_inputs", "artifact_outputs", "plain", "returned", "returns", "text_inputs", "text_outputs", "values")
+
+    def __init__(self, component: Component) -> None:
+        implementation = component.implementation
+        assert isinstance(implementation, PythonFunction)
+        self.returns = implementation.returns
+        self.values = [
+            (port.name, decoder(port.type), f"component {component.name!r}, input {port.name!r}")
+            for port in component.inputs
+            if not isinstance(port.type, ArtifactType)
+        ]
+        #: Parameters that the body reads as files: InputPath(str) and the like.
+        self.text_inputs = [port for port in component.inputs if port.style == "path" and not port.is_artifact]
+        self.artifact_inputs = [port for port in component.inputs if port.is_artifact]
+        self.artifact_outputs = [port for port in component.outputs if port.is_artifact]
+        self.text_outputs = [port for port in component.outputs if port.style == "path" and not port.is_artifact]
+        self.returned = [
+            (port, encoder(port.type), f"component {component.name!r}, output {port.name!r}")
+            for port in component.outputs
+            if port.style == "return" and not isinstance(port.type, ArtifactType)
+        ]
+        self.plain = not (self.artifact_inputs or self.artifact_outputs or self.text_inputs or self.text_outputs)
+
+
+def _call_plan(component: Component) -> _CallPlan:
+    plan: _CallPlan | None = component.__dict__.get("_call_plan")
+    if plan is None:
+        plan = component.__dict__["_call_plan"] = _CallPlan(component)
+    return plan
+
+
+def run_order(
+    order: WorkOrder, report: Callable[[Event], None], stores: Stores, *, where: str, passthrough: bool = False
+) -> Outcome:
+    """Run one attempt: reports Started and what the body writes, returns its outcome. The caller reports Finished.
+
+    Only KeyboardInterrupt leaves this function; every other exception of the body or of sealing is a failed outcome.
+    """
+    started_at = time.time()
+    execution: Execution | None = None
+    try:
+        plan = _call_plan(order.component)
+        function = order.function
+        if function is None:
+            assert order.code is not None
+            function = load_function(order.code, stores.get(order) if order.code.blob else None)
+        arguments = order.arguments
+        call: dict[str, Any] = {}
+        for name, decode, port_where in plan.values:
+            call[name] = decode(arguments[name], port_where)
+        seals = bool(plan.artifact_outputs) or order.seal_always
+        if not plan.plain or seals:
+            execution = _stage(order, plan, call, stores, scratch=seals or bool(plan.text_inputs or plan.text_outputs))
+        report(Started(order.attempt_id, where, execution.name if execution is not None else None))
+        sink = Sink(lambda stream, text: report(Output(order.attempt_id, stream, text)), passthrough=passthrough)
+        token = CURRENT_TASK.set(TaskContext(order, report))
+        try:
+            with into(sink):
+                returned = function(**call)
+                if hasattr(returned, "__await__"):
+                    returned = _await(returned)
+        finally:
+            CURRENT_TASK.reset(token)
+        outcome = Outcome(Status.SUCCEEDED, _parameters(order, plan, returned, call), started_at=started_at)
+        if execution is not None and seals:
+            _seal(order, plan, call, execution, outcome)
+        elif execution is not None:
+            execution.discard()
+        outcome.finished_at = time.time()
+        return outcome
+    except KeyboardInterrupt:
+        if execution is not None:
+            execution.discard()
+        raise
+    except BaseException as error:  # noqa: BLE001  a body may raise anything, SystemExit included: it is a result
+        if execution is not None:
+            execution.discard()
+        return Outcome(Status.FAILED, error=task_error(error), started_at=started_at, finished_at=time.time())
+
+
+def _await(awaitable: Any) -> Any:
+    """Run an async body on a loop of its own, in a thread of its own where this thread already runs a loop."""
+    import asyncio
+
+    async def main() -> Any:
+        return await awaitable
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(main())
+    import contextvars
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1, thread_name_prefix="flowcore-async") as pool:
+        return pool.submit(contextvars.copy_context().run, asyncio.run, main()).result()
+
+
+def _stage(order: WorkOrder, plan: _CallPlan, call: dict[str, Any], stores: Stores, *, scratch: bool) -> Execution | None:
+    store = stores.get(order)
+    for port in plan.artifact_inputs:
+        call[port.name] = _input(store, port, order.artifacts.get(port.name))
+    if not scratch:
+        return None
+    assert order.output_uri is not None
+    execution = store.begin(order.output_uri)
+    for port in plan.artifact_outputs:
+        assert isinstance(port.type, ArtifactType)
+        artifact = execution.output(port.name, port.type.schema_title)
+        call[port.name] = artifact
+    for port in plan.text_inputs:
+        path = execution.scratch_path(port.name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(to_text(call[port.name]))
+        call[port.name] = path
+    for port in plan.text_outputs:
+        call[port.name] = execution.scratch_path(port.name)
+    return execution
+
+
+def _input(store: ArtifactStore, port: Port, refs: ArtifactRef | list[ArtifactRef] | None) -> Any:
+    if refs is None:
+        return None
+    opened = [store.open_input(ref) for ref in refs] if isinstance(refs, list) else store.open_input(refs)
+    if port.style != "path":
+        return opened
+    return [artifact.path for artifact in opened] if isinstance(opened, list) else opened.path
+
+
+def _parameters(order: WorkOrder, plan: _CallPlan, returned: Any, call: dict[str, Any]) -> dict[str, Any]:
+    name = order.component.name
+    values: dict[str, Any] = {}
+    if plan.returns == "single":
+        for port, encode_output, where in plan.returned:
+            values[port.name] = encode_output(returned, where)
+    elif plan.returns == "namedtuple":
+        for port, encode_output, where in plan.returned:
+            values[port.name] = encode_output(_field(name, port, returned), where)
+    elif returned is not None:
+        raise ValueEncodingError(
+            f"component {name!r}", f"a returned {type(returned).__name__}", "no return value", "annotate the return type: -> ..."
+        )
+    for port in plan.text_outputs:
+        values[port.name] = _text_output(name, port, call[port.name])
+    return values
+
+
+def _field(component: str, port: Port, returned: Any) -> Any:
+    if isinstance(returned, dict) and port.name in returned:
+        return returned[port.name]
+    if isinstance(returned, tuple) and hasattr(returned, port.name):
+        return getattr(returned, port.name)
+    raise ValueEncodingError(
+        f"component {component!r}, output {port.name!r}", f"a {type(returned).__name__} without it", "the annotated NamedTuple", "return it"
+    )
+
+
+def _text_output(component: str, port: Port, path: str) -> Any:
+    assert not isinstance(port.type, ArtifactType)
+    where = f"component {component!r}, output {port.name!r}"
+    remedy = f"for files declare it OutputPath('Dataset') or Output[Dataset] instead of OutputPath({port.type})"
+    try:
+        size = os.path.getsize(path)
+    except OSError:
+        if port.type.optional:
+            return None
+        raise ValueEncodingError(where, "no file at its path", str(port.type), "write the value to the path, or return it") from None
+    if size > TEXT_LIMIT_BYTES:
+        raise ValueEncodingError(where, f"a file of {size} bytes", f"the text of a {port.type}", remedy)
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        text = data.decode()
+        if "\x00" in text:
+            raise UnicodeError
+    except UnicodeError:
+        raise ValueEncodingError(where, "a binary file", f"the text of a {port.type}", remedy) from None
+    return from_text(text, port.type, where)
+
+
+def _seal(order: WorkOrder, plan: _CallPlan, call: dict[str, Any], execution: Execution, outcome: Outcome) -> None:
+    for port in plan.artifact_outputs:
+        artifact: Artifact = call[port.name]
+        try:
+            outcome.artifacts[port.name] = execution.seal_artifact(artifact)
+        except ArtifactError as error:
+            raise ArtifactError(f"component {order.component.name!r}, output {port.name!r}: {error}") from error
+    outcome.execution = execution.name
+    outcome.finished_at = time.time()
+    execution.seal(outcome.to_json())
+
+
+def task_error(error: BaseException) -> TaskError:
+    """An exception as text, its traceback from the author's first line on; causes and notes included."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    lines = traceback.TracebackException(kind, error, _authors_part(error.__traceback__), compact=True).format()
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001  an exception whose __str__ fails is still an exception
+        message = f"<{name} whose text cannot be had>"
+    return TaskError(name, message, "".join(lines), error)
+
+
+def _authors_part(trace: TracebackType | None) -> TracebackType | None:
+    here = __file__
+    found = trace
+    while found is not None and found.tb_frame.f_code.co_filename == here:
+        found = found.tb_next
+    return found if found is not None else trace
+
+
+def report_value(step: int, value: float, name: str) -> None:
+    """Report a value of the running body; outside a task it does nothing, so that bodies can be called by hand."""
+    context = CURRENT_TASK.get()
+    if context is not None:
+        context.report(Reported(context.order.attempt_id, name, int(step), float(value)))
+
+
+def main(arguments: list[str]) -> None:
+    """Serve orders from the socket whose file descriptor is the only argument."""
+    import queue
+    import socket
+    import threading
+
+    from flowcore.capture import capturing
+    from flowcore.wire import receive, send
+
+    connection = socket.socket(fileno=int(arguments[0]))
+    hello = receive(connection)
+    if hello is None:
+        return
+    sys.path[:] = hello["sys_path"]
+    for name, value in hello["restore_env"].items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    def read() -> None:
+        while (message := receive(connection)) is not None:
+            orders.put(message)
+        os._exit(0)  # the driver is gone or wants an end: nothing here may outlive it
+
+    threading.Thread(target=read, name="flowcore-orders", daemon=True).start()
+    lock = threading.Lock()
+
+    def report(event: Event) -> None:
+        with lock:
+            send(connection, event)
+
+    stores = Stores()
+    with capturing():
+        while True:
+            message = orders.get()
+            try:
+                order = WorkOrder.from_json(message)
+                outcome = run_order(order, report, stores, where=f"pid {os.getpid()}")
+            except KeyboardInterrupt as error:
+                outcome = Outcome(Status.FAILED, error=task_error(error))
+            except Exception as error:  # noqa: BLE001  an order that cannot be read is reported, not fatal
+                outcome = Outcome(Status.FAILED, error=task_error(error))
+            report(Finished(message["attempt_id"], outcome))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
