@@ -156,7 +156,7 @@ class Pool:
     def _grow(self) -> None:
         if self._queue.qsize() > self._idle and len(self._threads) < self._size:
             worker = self._kind(self._stores)
-            thread = threading.Thread(target=self._serve, args=[worker], name=f"flowcore-worker-{len(self._threads)}", daemon=True)
+            thread = threading.Thread(target=self._serve, args=[worker], name=f"flowcore-{len(self._threads)}", daemon=True)
             self._threads[thread] = worker
             self._idle += 1
             thread.start()

@@ -7,8 +7,8 @@ if TYPE_CHECKING:
     from flowcore.api import arun, run, submit
     from flowcore.client import Client
     from flowcore.graph import Pipeline
-    from flowcore.runs import Run
     from flowcore.run_state import RunStatus, TaskState
+    from flowcore.runs import Run
 
 __version__ = "0.1.0"
 

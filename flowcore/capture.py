@@ -22,22 +22,26 @@ class Sink:
         self._write = write
         self.passthrough = passthrough
         self._partial: dict[str, list[str]] = {}
+        # A body's own threads share its context (asyncio.to_thread); `write` may itself log.
+        self._lock = threading.RLock()
 
     def add(self, stream: str, text: str) -> None:
         """Take text; pass on what is a whole line."""
-        partial = self._partial.setdefault(stream, [])
-        partial.append(text)
-        if "\n" in text:
-            whole, _, rest = "".join(partial).rpartition("\n")
-            self._partial[stream] = [rest] if rest else []
-            self._write(stream, whole + "\n")
+        with self._lock:
+            partial = self._partial.setdefault(stream, [])
+            partial.append(text)
+            if "\n" in text:
+                whole, _, rest = "".join(partial).rpartition("\n")
+                self._partial[stream] = [rest] if rest else []
+                self._write(stream, whole + "\n")
 
     def flush(self) -> None:
         """Pass on what is left of the last lines."""
-        for stream, partial in self._partial.items():
-            if partial:
-                self._write(stream, "".join(partial))
-        self._partial = {}
+        with self._lock:
+            left, self._partial = self._partial, {}
+            for stream, partial in left.items():
+                if partial:
+                    self._write(stream, "".join(partial))
 
 
 _SINK: ContextVar[Sink | None] = ContextVar("flowcore_sink", default=None)
@@ -72,11 +76,28 @@ class _LogHandler(logging.Handler):
         sink = _SINK.get()
         if sink is not None:
             sink.add("log", self.format(record) + "\n")
-        alone = len(logging.root.handlers) == 1
-        if alone and (sink is None or sink.passthrough) and logging.lastResort is not None:
-            # Without our handler, logging would have used its last resort: keep that for everyone else.
-            if record.levelno >= logging.lastResort.level:
-                logging.lastResort.handle(record)
+        last = logging.lastResort
+        if (
+            last is not None
+            and record.levelno >= last.level
+            and (sink is None or sink.passthrough)
+            and self._is_alone(record.name)
+        ):
+            # Without our handler, logging would have used its last resort: keep that, past the sink that has the record already.
+            token = _SINK.set(None)
+            try:
+                last.handle(record)
+            finally:
+                _SINK.reset(token)
+
+    def _is_alone(self, name: str) -> bool:
+        """Whether no other handler gets this logger's records."""
+        logger: logging.Logger | None = logging.getLogger(name)
+        while logger is not None:
+            if any(handler is not self for handler in logger.handlers):
+                return False
+            logger = logger.parent if logger.propagate else None
+        return True
 
 
 _LOCK = threading.Lock()
@@ -103,7 +124,7 @@ def _install() -> None:
         handler = _LogHandler()
         handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         _installed = (_StreamProxy("stdout", sys.stdout), _StreamProxy("stderr", sys.stderr), handler)
-        sys.stdout, sys.stderr = _installed[0], _installed[1]  # type: ignore[assignment]
+        sys.stdout, sys.stderr = _installed[0], _installed[1]
         logging.root.addHandler(handler)
 
 

@@ -7,7 +7,7 @@ import copy
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowcore.artifacts.store import ArtifactStore
@@ -15,10 +15,11 @@ from flowcore.errors import ArgumentError, AuthoringError, FlowcoreError, UsageE
 from flowcore.executor import Executor
 from flowcore.graph import ArtifactType, Pipeline
 from flowcore.graph.checks import check_pipeline
+from flowcore.graph.walk import leaf_components
 from flowcore.records import Records, RunRow
-from flowcore.runs import Run
 from flowcore.run_state import RunStatus
 from flowcore.runner import Driver, check_runnable, new_run_id, outputs_to_json
+from flowcore.runs import Run
 from flowcore.values import encode
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Client:
             ArgumentError, UsageError, StorageError, RecordError, CodeError: refused before any task ran.
         """
         run, driver = self._prepare(pipeline, arguments, executor, pipeline_root, on_failure, name)
-        with self._shown(run, show=progress):
+        with self._shown(run, driver, show=progress):
             _drive(run, driver)
         if raise_on_failure or run._error is not None:
             run.raise_for_state()
@@ -114,8 +115,7 @@ class Client:
             ArgumentError, UsageError, StorageError, RecordError, CodeError: refused before any task ran.
         """
         run, driver = self._prepare(pipeline, arguments, executor, pipeline_root, on_failure, name)
-        run._thread = threading.Thread(target=_drive_in_thread, args=[run, driver], name=f"flowcore-run-{run.run_id}")
-        run._thread.start()
+        _start_thread(run, driver)
         return run
 
     async def arun(
@@ -139,13 +139,7 @@ class Client:
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         run, driver = self._prepare(pipeline, arguments, executor, pipeline_root, on_failure, name)
-
-        def main() -> None:
-            _drive_in_thread(run, driver)
-            loop.call_soon_threadsafe(ended.set)
-
-        run._thread = threading.Thread(target=main, name=f"flowcore-run-{run.run_id}")
-        run._thread.start()
+        _start_thread(run, driver, lambda: loop.call_soon_threadsafe(ended.set))
         try:
             await ended.wait()
         except asyncio.CancelledError:
@@ -155,8 +149,7 @@ class Client:
                     await ended.wait()
             raise
         finally:
-            if ended.is_set():
-                run._thread.join()
+            run.wait()
         if raise_on_failure or run._error is not None:
             run.raise_for_state()
         return run
@@ -207,7 +200,7 @@ class Client:
         root = os.fspath(given or os.environ.get("FLOWCORE_PIPELINE_ROOT") or DEFAULT_ROOT)
         check_runnable(graph, chosen, root)
         store = ArtifactStore(root, self.storage_options)
-        if given or not chosen.in_process or any(task.component.touches_files for task in graph.dag.tasks) or _nested_files(graph):
+        if given or not chosen.in_process or any(leaf.touches_files for leaf in leaf_components(graph.root)):
             store.check()
         records = Records(self.records)
         run_id = new_run_id()
@@ -219,9 +212,8 @@ class Client:
         try:
             # Requests reach the driver, which is made after the recorder that delivers them.
             recorder = records.begin(row, graph.to_json(), on_failure, lambda kind: driver.cancel() if kind == "cancel" else None)
-            driver = Driver(
-                graph, values, run_id=run_id, executor=chosen, recorder=recorder, store=store, stop_on_failure=on_failure == "stop"
-            )
+            stop = on_failure == "stop"
+            driver = Driver(graph, values, run_id=run_id, executor=chosen, recorder=recorder, store=store, stop_on_failure=stop)
             run._recorder = recorder
             run._cancel = driver.cancel
             driver.prepare()
@@ -244,21 +236,17 @@ class Client:
         return copy.copy(chosen)
 
     @contextlib.contextmanager
-    def _shown(self, run: Run, *, show: bool) -> Iterator[None]:
+    def _shown(self, run: Run, driver: Driver, *, show: bool) -> Iterator[None]:
         if not show:
             yield
             return
-        from flowcore.report import Progress, print_summary
+        from flowcore.progress import Progress
+        from flowcore.report import print_summary
 
-        with Progress(run):
+        # A body on this thread has the terminal to itself: breakpoint() and a live view do not mix.
+        with Progress(run, live=not driver.uses_callers_thread):
             yield
         print_summary(run)
-
-
-def _nested_files(pipeline: Pipeline) -> bool:
-    from flowcore.graph.walk import leaf_components
-
-    return any(component.touches_files for component in leaf_components(pipeline.root))
 
 
 def _drive(run: Run, driver: Driver) -> None:
@@ -280,11 +268,33 @@ def _drive(run: Run, driver: Driver) -> None:
             records.end_writing()
 
 
-def _drive_in_thread(run: Run, driver: Driver) -> None:
-    try:
-        _drive(run, driver)
-    except BaseException as error:  # noqa: BLE001  raised where the run's result is asked for
-        run._error = error
+def _start_thread(run: Run, driver: Driver, then: Callable[[], object] | None = None) -> None:
+    def main() -> None:
+        try:
+            _drive(run, driver)
+        except BaseException as error:  # noqa: BLE001  raised where the run's result is asked for
+            run._error = error
+        finally:
+            if then is not None:
+                then()
+
+    run._thread = threading.Thread(target=main, name=f"flowcore-run-{run.run_id}")
+    run._thread.start()
+
+
+def _drive_aside(run: Run, driver: Driver) -> None:
+    """Drive on a thread of its own, so that an interrupt of this one finds the driver between no two of its steps."""
+    _start_thread(run, driver)
+    interrupt: KeyboardInterrupt | None = None
+    while not run._ended.is_set():
+        try:
+            run.wait()
+        except KeyboardInterrupt as pressed:
+            driver.cancel(force=interrupt is not None)
+            interrupt = pressed
+    run.wait()
+    if interrupt is not None:
+        raise interrupt
 
 
 def as_pipeline(pipeline: Any) -> Pipeline:

@@ -35,13 +35,13 @@ class BlobStore(Protocol):
 
 
 def source_digest(function: Callable[..., Any]) -> str:
-    """The sha256 of a function's tokens from ``def`` on; of its bytecode where there is no source (REPL)."""
+    """The sha256 of a function's tokens from ``def`` or ``async`` on; of its bytecode where there is no source (REPL)."""
     try:
         source = textwrap.dedent(inspect.getsource(function))
         tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     except (OSError, TypeError, SyntaxError, tokenize.TokenError):
         return hashlib.sha256(_code_text(function.__code__).encode()).hexdigest()
-    start = next((place for place, token in enumerate(tokens) if token.string == "def"), 0)
+    start = next((place for place, token in enumerate(tokens) if token.string in ("def", "async")), 0)
     kept = [_token_text(token) for token in tokens[start:] if token.type not in _LAYOUT]
     return hashlib.sha256("\x00".join(kept).encode()).hexdigest()
 
@@ -52,8 +52,15 @@ def _token_text(token: tokenize.TokenInfo) -> str:
 
 
 def _code_text(code: CodeType) -> str:
-    constants = [_code_text(item) if isinstance(item, CodeType) else repr(item) for item in code.co_consts]
+    constants = [_constant_text(item) for item in code.co_consts]
     return repr((code.co_code.hex(), constants, code.co_names, code.co_varnames))
+
+
+def _constant_text(constant: Any) -> str:
+    if isinstance(constant, CodeType):
+        return _code_text(constant)
+    # The order of a set's repr changes from process to process.
+    return repr(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant)
 
 
 def code_ref(function: Callable[..., Any], described: PythonFunction, blobs: BlobStore) -> CodeRef:
@@ -101,19 +108,35 @@ def _pickle(function: Callable[..., Any], described: PythonFunction) -> bytes:
     module = sys.modules.get(function.__module__)
     by_value = module is not None and function.__module__ != "__main__" and "." not in function.__module__
     with _PICKLING:  # registering a module is the process's state
+        by_value = by_value and function.__module__ not in cloudpickle.list_registry_pickle_by_value()
         try:
             if by_value:
                 cloudpickle.register_pickle_by_value(module)
             data: bytes = cloudpickle.dumps(function)
             return data
-        except Exception as error:  # noqa: BLE001  whatever an object's own reducer raises
+        except Exception as error:
             raise CodeError(
                 f"component function {described.module}.{described.qualname} cannot be sent to another process: "
-                f"{type(error).__name__}: {error}; it must not hold open files, locks, connections or the like"
+                f"{_unpicklable(function)}{type(error).__name__}: {error}; create open files, locks, connections and the like "
+                "in the body, or pass what it needs as an input"
             ) from error
         finally:
             if by_value:
                 cloudpickle.unregister_pickle_by_value(module)
+
+
+def _unpicklable(function: Callable[..., Any]) -> str:
+    """The outer variables that a function uses and that cannot be pickled, for a message."""
+    import cloudpickle
+
+    used = inspect.getclosurevars(function)
+    names = []
+    for name, value in {**used.globals, **used.nonlocals}.items():
+        try:
+            cloudpickle.dumps(value)
+        except Exception:  # noqa: BLE001  whatever an object's own reducer raises
+            names.append(f"{name!r} ({type(value).__name__})")
+    return f"it uses {', '.join(names)}: " if names else ""
 
 
 def load_function(code: CodeRef, blobs: BlobStore | None) -> Callable[..., Any]:
@@ -125,7 +148,8 @@ def load_function(code: CodeRef, blobs: BlobStore | None) -> Callable[..., Any]:
     where = f"component function {code.module}.{code.qualname}"
     if code.blob is not None:
         if code.python != _python():
-            raise CodeError(f"{where} was pickled by Python {code.python}, this worker is {_python()}: use the same minor version")
+            versions = f"pickled by Python {code.python}, this worker is {_python()}"
+            raise CodeError(f"{where} was {versions}: use the same minor version, or move it into an importable module")
         import cloudpickle
 
         assert blobs is not None
@@ -133,14 +157,14 @@ def load_function(code: CodeRef, blobs: BlobStore | None) -> Callable[..., Any]:
             function: Callable[..., Any] = cloudpickle.loads(blobs.get_blob(code.blob))
         except CodeError:
             raise
-        except Exception as error:  # noqa: BLE001  unpickling runs anything
+        except Exception as error:
             raise CodeError(f"{where} cannot be loaded here: {type(error).__name__}: {error}") from error
         return function
     try:
         found = _find(importlib.import_module(code.module), code.qualname)
-    except Exception as error:  # noqa: BLE001  importing runs anything
+    except Exception as error:
         raise CodeError(f"{where} cannot be imported here: {type(error).__name__}: {error}") from error
-    if not callable(found):
+    if not inspect.isfunction(found):
         raise CodeError(f"{where} is not in that module here; install the same version of it")
     if source_digest(found) != code.digest:
         raise CodeError(f"{where} is other code here than the driver's; install the same version of it")

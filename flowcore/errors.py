@@ -47,9 +47,9 @@ class ComponentError(AuthoringError):
 class TypeMismatch(AuthoringError, TypeError):
     """A value or output of the wrong type for the port that it is given to."""
 
-    def __init__(self, component: str, port: str, found: str, wanted: str, remedy: str) -> None:
+    def __init__(self, component: str, port: str, found: str, wanted: str, remedy: str, *, side: str = "input") -> None:
         self.component, self.port, self.found, self.wanted = component, port, found, wanted
-        super().__init__(f"component {component!r}, input {port!r}: got {found}, wants {wanted}; {remedy}")
+        super().__init__(f"component {component!r}, {side} {port!r}: got {found}, wants {wanted}; {remedy}")
 
 
 class ArgumentError(AuthoringError, TypeError):

@@ -49,7 +49,7 @@ class WorkOrder:
     output_uri: str | None = None
     pipeline_root: str | None = None
     storage_options: dict[str, Any] = field(default_factory=dict)
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     seal_always: bool = False
     function: Callable[..., Any] | None = None
 
@@ -80,7 +80,8 @@ class WorkOrder:
         if data["format"] != ORDER_FORMAT:
             from flowcore.errors import UsageError
 
-            raise UsageError(f"work order of format {data['format']}, this worker reads {ORDER_FORMAT}: install the same flowcore")
+            found = data["format"]
+            raise UsageError(f"work order of format {found}, this worker reads {ORDER_FORMAT}: install the same flowcore")
         return cls(
             attempt_id=data["attempt_id"],
             task=data["task"],

@@ -51,10 +51,18 @@ CREATE TABLE logs (
     length INTEGER NOT NULL
 );
 CREATE INDEX logs_by_task ON logs (run, path);
-CREATE TABLE requests (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, kind TEXT NOT NULL, created_at REAL NOT NULL, handled_at REAL);
+CREATE TABLE requests (
+    id INTEGER PRIMARY KEY, run INTEGER NOT NULL, kind TEXT NOT NULL, created_at REAL NOT NULL, handled_at REAL
+);
 """
 
-NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "lustre", "ceph"})
+TASK_COLUMNS = (
+    "run", "path", "state", "attempt", "place", "execution", "started_at", "finished_at", "inputs", "outputs", "error", "reason",
+)  # fmt: skip
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "lustre", "ceph"}
+)
 
 
 def record_path(url: str) -> str | None:
@@ -139,7 +147,7 @@ def _refuse_unusable(path: str, *, exists: bool) -> None:
         raise RecordError(f"records={path}: its folder cannot be made: {error}; name another") from error
     kind = _file_system(folder)
     if kind in NETWORK_FILE_SYSTEMS:
-        raise RecordError(f"records={path}: it lies on a network file system ({kind}), where SQLite loses data; name a local path")
+        raise RecordError(f"records={path}: it is on a network file system ({kind}), where SQLite loses data; name a local path")
     for place in [folder, path] if exists else [folder]:
         if not os.access(place, os.W_OK):
             raise RecordError(f"records={path}: {place} is read-only; make it writable, or name another")

@@ -12,220 +12,54 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from flowcore.errors import InternalError
-from flowcore.executor import Finished, Lost, Outcome, Started, Status, TaskError, Waiting
-from flowcore.graph import Binding, Constant, DictOf, ListOf, OneOf, ScopeInput, Task, TaskOutput, Template
-from flowcore.graph.bindings import describe, evaluate
+from flowcore.executor import Finished, Lost, Started, Status, TaskError, Waiting
+from flowcore.graph import Constant, TaskOutput
+from flowcore.graph.bindings import evaluate
 from flowcore.graph.model import Component, Dag
-from flowcore.graph.plan import DagPlan, TaskPlan, plan_of
-from flowcore.values import to_text
+from flowcore.graph.plan import plan_of
+from flowcore.run_commands import (
+    Cancel,
+    CancelRequested,
+    Command,
+    Commit,
+    Fact,
+    FinishRun,
+    Moved,
+    SetTimer,
+    Submit,
+    TimerFired,
+)
+from flowcore.scopes import EMPTY, Absent, Group, Node, Scope, Unusable, resolve
+from flowcore.states import KFP_STATES, MOVES, TERMINAL, RunStatus, TaskState
+
+__all__ = [
+    "KFP_STATES",
+    "MOVES",
+    "TERMINAL",
+    "Cancel",
+    "CancelRequested",
+    "Command",
+    "Commit",
+    "Fact",
+    "FinishRun",
+    "Moved",
+    "RunState",
+    "RunStatus",
+    "SetTimer",
+    "Submit",
+    "TaskState",
+    "TimerFired",
+]
 
 LOSSES = 3
 UNSTARTED_LOSSES = 100
 
-
-class TaskState(StrEnum):
-    """Where a task stands."""
-
-    WAITING = "WAITING"
-    READY = "READY"
-    SUBMITTED = "SUBMITTED"
-    RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    SKIPPED = "SKIPPED"
-    REUSED = "REUSED"
-    CANCELED = "CANCELED"
-
-
-class RunStatus(StrEnum):
-    """Where a run stands."""
-
-    PENDING = "PENDING"
-    RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    CANCELED = "CANCELED"
-
-
 S = TaskState
-TERMINAL = frozenset({S.SUCCEEDED, S.FAILED, S.SKIPPED, S.REUSED, S.CANCELED})
-
-MOVES: dict[TaskState, frozenset[TaskState]] = {
-    S.WAITING: frozenset({S.READY, S.RUNNING, S.SKIPPED, S.FAILED, S.CANCELED}),
-    S.READY: frozenset({S.SUBMITTED, S.REUSED, S.CANCELED}),
-    S.SUBMITTED: frozenset({S.RUNNING, S.SUCCEEDED, S.FAILED, S.CANCELED, S.WAITING}),
-    S.RUNNING: frozenset({S.SUCCEEDED, S.FAILED, S.CANCELED, S.WAITING}),
-    **{state: frozenset[TaskState]() for state in TERMINAL},
-}
-
-#: Kubeflow's names of the same states.
-KFP_STATES: dict[TaskState, str] = {
-    S.WAITING: "PENDING",
-    S.READY: "PENDING",
-    S.SUBMITTED: "PENDING",
-    S.RUNNING: "RUNNING",
-    S.SUCCEEDED: "SUCCEEDED",
-    S.FAILED: "FAILED",
-    S.SKIPPED: "SKIPPED",
-    S.REUSED: "SUCCEEDED",
-    S.CANCELED: "CANCELED",
-}
 
 
-@dataclass(slots=True)
-class TimerFired:
-    """A timer that was set has run out."""
-
-    key: str
-
-
-@dataclass(slots=True)
-class CancelRequested:
-    """Somebody wants the run to end. Tasks that run whatever happens (exit tasks) still run, unless ``force``."""
-
-    force: bool = False
-
-
-@dataclass(slots=True)
-class Submit:
-    """Start attempt ``number`` (from 1) of a task with these input values (encoded values and artifact references)."""
-
-    attempt_id: str
-    path: str
-    number: int
-    task: Task
-    inputs: dict[str, Any]
-
-
-@dataclass(slots=True)
-class Cancel:
-    """Ask the executor for an attempt's early end."""
-
-    attempt_id: str
-
-
-@dataclass(slots=True)
-class SetTimer:
-    """Report TimerFired(key) in this many seconds."""
-
-    key: str
-    seconds: float
-
-
-@dataclass(slots=True)
-class Commit:
-    """A task succeeded: record the outcome of this attempt as its result."""
-
-    path: str
-    attempt_id: str
-    outcome: Outcome
-
-
-@dataclass(slots=True)
-class Moved:
-    """A task came to another state; SUBMITTED and a leaf's SUCCEEDED are told by Submit and Commit instead."""
-
-    path: str
-    state: TaskState
-    attempt_id: str | None = None
-    error: TaskError | None = None
-    reason: str | None = None
-
-
-@dataclass(slots=True)
-class FinishRun:
-    """The run ended. ``failures`` are the failed leaves by path."""
-
-    status: RunStatus
-    outputs: dict[str, Any]
-    failures: dict[str, TaskError]
-
-
-Command = Submit | Cancel | SetTimer | Commit | Moved | FinishRun
-Fact = Started | Finished | Lost | Waiting | TimerFired | CancelRequested
-
-
-class _Absent(Exception):
-    """A value whose producer was skipped."""
-
-
-class _Unusable(Exception):
-    """A value that cannot be used as authored; the task fails with this message."""
-
-
-@dataclass(slots=True)
-class _Group:
-    """What a task whose component is a Dag has open: one scope, or those of a loop's iterations."""
-
-    open: dict[int, Scope] = field(default_factory=dict)
-    inputs: dict[str, Any] = field(default_factory=dict)
-    items: list[Any] | None = None
-    next_item: int = 0
-    results: list[dict[str, Any] | None] = field(default_factory=list)
-    worst: TaskState = TaskState.SUCCEEDED
-
-
-class Node:
-    """One task in one scope."""
-
-    __slots__ = (
-        "attempt",
-        "attempt_id",
-        "canceling",
-        "failures",
-        "group",
-        "inputs",
-        "losses",
-        "outputs",
-        "plan",
-        "reason",
-        "scope",
-        "state",
-        "timed_out",
-        "unstarted",
-        "waiting",
-    )
-
-    def __init__(self, scope: Scope, plan: TaskPlan) -> None:
-        self.scope = scope
-        self.plan = plan
-        self.state = S.WAITING
-        self.waiting = len(plan.needs)
-        self.attempt = self.failures = self.losses = self.unstarted = 0
-        self.attempt_id: str | None = None
-        self.canceling = self.timed_out = False
-        self.inputs: dict[str, Any] = _EMPTY
-        self.outputs: dict[str, Any] = _EMPTY
-        self.group: _Group | None = None
-        self.reason: str | None = None
-
-    @property
-    def path(self) -> str:
-        return self.scope.prefix + self.plan.task.name
-
-
-class Scope:
-    """One Dag with its inputs; ``index`` is the iteration of a loop, else 0."""
-
-    __slots__ = ("index", "inputs", "nodes", "owner", "plan", "prefix", "unsettled", "worst")
-
-    def __init__(self, owner: Node | None, plan: DagPlan, prefix: str, inputs: dict[str, Any], index: int = 0) -> None:
-        self.owner = owner
-        self.plan = plan
-        self.prefix = prefix
-        self.inputs = inputs
-        self.index = index
-        self.unsettled = len(plan.tasks)
-        self.worst = S.SUCCEEDED
-        self.nodes = [Node(self, task) for task in plan.tasks]
-
-
-_EMPTY: dict[str, Any] = {}
 #: Which state of a child decides its group's: a failure over a cancellation over success.
 _RANK = {S.SUCCEEDED: 0, S.REUSED: 0, S.SKIPPED: 0, S.CANCELED: 1, S.FAILED: 2}
 _UPSTREAM_FAILED = "an upstream task did not succeed"
@@ -245,7 +79,7 @@ class RunState:
         self._commands: list[Command] = []
         self._failures: dict[str, TaskError] = {}
         self._stopped = self._canceled = False
-        self.started = self.finished = False
+        self.finished = False
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
             Started: self._on_started,
             Finished: self._on_finished,
@@ -257,7 +91,6 @@ class RunState:
 
     def start(self) -> list[Command]:
         """Open the root scope."""
-        self.started = True
         self._open(self._root)
         return self._drain()
 
@@ -423,9 +256,9 @@ class RunState:
                 self._submit(node)
             else:
                 self._open_group(node, inputs)
-        except _Absent as absent:
+        except Absent as absent:
             self._end(node, S.SKIPPED, reason=str(absent))
-        except _Unusable as unusable:
+        except Unusable as unusable:
             self._end(node, S.FAILED, TaskError("ValueError", str(unusable)))
 
     def _check_upstream(self, node: Node) -> None:
@@ -433,9 +266,9 @@ class RunState:
         for place in node.plan.needs:
             needed = nodes[place]
             if needed.state in (S.FAILED, S.CANCELED) or (needed.state is S.SKIPPED and needed.reason == _UPSTREAM_FAILED):
-                raise _Absent(_UPSTREAM_FAILED)
+                raise Absent(_UPSTREAM_FAILED)
             if needed.state is S.SKIPPED and place not in after and not self._has_other_choice(node, place):
-                raise _Absent("an upstream task was skipped")
+                raise Absent("an upstream task was skipped")
 
     def _has_other_choice(self, node: Node, place: int) -> bool:
         """Whether every use of a skipped sibling is one choice of a OneOf, which then decides by itself."""
@@ -447,11 +280,11 @@ class RunState:
         condition = node.plan.task.condition
         assert condition is not None
         try:
-            holds = evaluate(condition, lambda binding: self._resolve(binding, node.scope))
+            holds = evaluate(condition, lambda binding: resolve(binding, node.scope))
         except TypeError as error:
-            raise _Unusable(f"the condition of task {node.path!r} cannot be evaluated: {error}") from error
+            raise Unusable(f"the condition of task {node.path!r} cannot be evaluated: {error}") from error
         if not holds:
-            raise _Absent("its condition is false")
+            raise Absent("its condition is false")
 
     def _inputs(self, node: Node) -> dict[str, Any]:
         inputs = dict(node.plan.unbound)
@@ -460,34 +293,8 @@ class RunState:
             if type(binding) is Constant:
                 inputs[name] = binding.value
             else:
-                inputs[name] = self._resolve(binding, scope)
+                inputs[name] = resolve(binding, scope)
         return inputs
-
-    def _resolve(self, binding: Binding, scope: Scope) -> Any:
-        if type(binding) is TaskOutput:
-            node = scope.nodes[scope.plan.places[binding.task]]
-            if binding.port not in node.outputs:
-                raise _Absent(f"{describe(binding)} does not exist: its task was skipped")
-            return _pick(node.outputs[binding.port], binding)
-        if type(binding) is ScopeInput:
-            if binding.name not in scope.inputs:
-                raise _Absent(f"{binding.name} does not exist: its task was skipped")
-            return _pick(scope.inputs[binding.name], binding)
-        if type(binding) is Constant:
-            return binding.value
-        if type(binding) is OneOf:
-            for choice in binding.choices:
-                try:
-                    return self._resolve(choice, scope)
-                except _Absent:
-                    continue
-            raise _Absent(f"no choice of {describe(binding)} exists")
-        if type(binding) is ListOf:
-            return [self._resolve(item, scope) for item in binding.items]
-        if type(binding) is DictOf:
-            return {key: self._resolve(item, scope) for key, item in binding.items}
-        assert type(binding) is Template
-        return "".join(part if isinstance(part, str) else to_text(self._resolve(part, scope)) for part in binding.parts)
 
     def _submit(self, node: Node) -> None:
         if node.state is not S.WAITING:
@@ -502,7 +309,7 @@ class RunState:
 
     def _open_group(self, node: Node, inputs: dict[str, Any]) -> None:
         assert node.plan.children is not None
-        group = _Group(inputs=inputs)
+        group = Group(inputs=inputs)
         loop = node.plan.task.loop
         if loop is None:
             group.results = [None]
@@ -511,9 +318,9 @@ class RunState:
             self._start_group(node)
             self._open(group.open[0])
             return
-        items = self._resolve(loop.items, node.scope)
+        items = resolve(loop.items, node.scope)
         if not isinstance(items, list):
-            raise _Unusable(f"loop {node.path!r}: got {type(items).__name__} for its items, wants a list")
+            raise Unusable(f"loop {node.path!r}: got {type(items).__name__} for its items, wants a list")
         group.items = items
         group.results = [None] * len(items)
         node.group = group
@@ -527,7 +334,7 @@ class RunState:
         self._move(node, S.RUNNING)
         self._commands.append(Moved(node.path, S.RUNNING))
 
-    def _open_iteration(self, node: Node, group: _Group, item_input: str) -> None:
+    def _open_iteration(self, node: Node, group: Group, item_input: str) -> None:
         assert group.items is not None
         assert node.plan.children is not None
         index, group.next_item = group.next_item, group.next_item + 1
@@ -567,8 +374,8 @@ class RunState:
         outputs: dict[str, Any] = {}
         for name, binding in scope.plan.outputs:
             try:
-                outputs[name] = self._resolve(binding, scope)
-            except (_Absent, _Unusable):
+                outputs[name] = resolve(binding, scope)
+            except (Absent, Unusable):
                 continue
         node = scope.owner
         if node is None:
@@ -592,7 +399,7 @@ class RunState:
         if node.state in TERMINAL:
             return
         if group.items is None:
-            node.outputs = group.results[0] or _EMPTY
+            node.outputs = group.results[0] or EMPTY
             state = group.worst
         else:
             done = [result for result in group.results if result is not None]
@@ -642,13 +449,3 @@ class RunState:
             loop = node.plan.task.loop
             if node.group is not None and loop is not None and loop.parallelism and len(node.group.open) > loop.parallelism:
                 raise InternalError(f"loop {node.path!r} has {len(node.group.open)} iterations open, may have {loop.parallelism}")
-
-
-def _pick(value: Any, binding: TaskOutput | ScopeInput) -> Any:
-    for place, key in enumerate(binding.path):
-        if not isinstance(value, dict) or key not in value:
-            where = describe(binding)
-            found = f"keys {sorted(map(str, value))}" if isinstance(value, dict) else type(value).__name__
-            raise _Unusable(f"{where}: there is no {'.'.join(binding.path[: place + 1])!r}; the value has {found}")
-        value = value[key]
-    return value

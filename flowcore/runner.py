@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import os
 import queue
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ from flowcore.run_state import (
 
 if TYPE_CHECKING:
     from flowcore.artifacts.store import ArtifactStore
-    from flowcore.records import RunRecorder
+    from flowcore.recorder import RunRecorder
 
 
 def check_runnable(pipeline: Pipeline, executor: Executor, root: str) -> None:
@@ -69,11 +70,7 @@ def _check_packages(component: Component, packages: tuple[str, ...]) -> None:
 
 
 class Driver:
-    """Drives one run to its end and leaves nothing open.
-
-    Args:
-        on_end: called with the run's status once the record has it, whatever happened.
-    """
+    """Drives one run to its end and leaves nothing open."""
 
     def __init__(
         self,
@@ -99,6 +96,7 @@ class Driver:
         self._codes: dict[str, CodeRef] = {}
         self._functions: dict[str, Callable[..., Any]] = dict(pipeline.functions)
         self._base = self._store.join(path_name(pipeline.name), run_id)
+        self._thread = 0
         self.finish: FinishRun | None = None
         self._do: dict[type[Any], Callable[[Any], None]] = {
             Submit: self._submit,
@@ -109,40 +107,54 @@ class Driver:
             FinishRun: self._finish,
         }
 
+    @property
+    def on_callers_thread(self) -> bool:
+        """Whether bodies run on the thread that calls ``drive``."""
+        return self._executor.uses_callers_thread
+
     def cancel(self, *, force: bool = False) -> None:
         """Ask for the run's end, from any thread."""
         self._inbox.put(CancelRequested(force))
 
+    @property
+    def uses_callers_thread(self) -> bool:
+        """Whether bodies run on the thread that calls ``drive``."""
+        return self._executor.uses_callers_thread
+
     def drive(self) -> FinishRun:
-        """Run to the end. KeyboardInterrupt cancels the run, waits for its end and is raised again.
+        """Run to the end. A KeyboardInterrupt on this thread cancels the run and is raised again at its end; a second one at once.
 
         Raises:
             FlowcoreError: the record or the executor failed; what still ran was stopped.
         """
         interrupt: KeyboardInterrupt | None = None
         self._recorder.run_state(RunStatus.RUNNING)
-        self._executor.open(self._inbox.put)
+        self._thread = threading.get_ident()
+        self._executor.open(self._report if self.uses_callers_thread else self._inbox.put)
         try:
+            self._execute(self._state.start())
             while self.finish is None:
                 try:
+                    if interrupt is not None and not self._attempts and self._inbox.empty():
+                        break  # the interrupt came between two steps of ours: nothing is left that could report
                     self._loop()
                 except KeyboardInterrupt as pressed:
                     if interrupt is not None:
                         raise
                     interrupt = pressed
-                    self.cancel()
+                    # At once, before the end of the body that it interrupted is taken in.
+                    self._execute(self._state.handle(CancelRequested()))
         finally:
             self._executor.close()
             if self.finish is None:
                 self._recorder.run_state(RunStatus.CANCELED if interrupt else RunStatus.FAILED)
         if interrupt is not None:
             raise interrupt
+        assert self.finish is not None
         return self.finish
 
     def _loop(self) -> None:
         inbox, work = self._inbox, self._executor.work
-        if not self._state.started:
-            self._execute(self._state.start())
         while self.finish is None:
             try:
                 event = inbox.get_nowait()
@@ -169,6 +181,13 @@ class Driver:
         return fired
 
     # Reports in
+
+    def _report(self, event: Event) -> None:
+        # A body on the loop's own thread holds the loop up: what it tells while it runs is taken at once.
+        if type(event) is Finished or type(event) is Lost or threading.get_ident() != self._thread:
+            self._inbox.put(event)
+        else:
+            self._take(event)
 
     def _take(self, event: Event | CancelRequested) -> None:
         if isinstance(event, CancelRequested):

@@ -10,7 +10,7 @@ from flowcore.errors import FlowcoreError, RunCanceled, RunFailed
 from flowcore.executor import TaskError
 from flowcore.graph import ArtifactType, Pipeline, Port
 from flowcore.graph.walk import task_at
-from flowcore.records import LogLine, Records, RunEvent, RunRecorder, RunRow, TaskRow
+from flowcore.records import LogLine, Records, RunEvent, RunRow, TaskRow
 from flowcore.run_state import RunStatus, TaskState
 from flowcore.runner import output_from_json
 from flowcore.values import decode
@@ -18,6 +18,7 @@ from flowcore.values import decode
 if TYPE_CHECKING:
     from flowcore.artifacts.store import ArtifactStore
     from flowcore.artifacts.types import Artifact
+    from flowcore.recorder import RunRecorder
 
 ENDED = frozenset({RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELED})
 
@@ -84,7 +85,8 @@ class Run:
         """
         outputs = self.outputs
         if len(outputs) != 1:
-            raise FlowcoreError(f"pipeline {self.pipeline.name!r} has {len(outputs)} outputs ({', '.join(outputs) or 'none'}); use .outputs")
+            known = ", ".join(outputs) or "none"
+            raise FlowcoreError(f"pipeline {self.pipeline.name!r} has not one output; its outputs are {known}")
         return next(iter(outputs.values()))
 
     @property
@@ -273,8 +275,9 @@ class Tasks(Mapping[str, TaskRun]):
         if row is None:
             named = [path for path in self._rows if path.rpartition("/")[2] == key]
             if len(named) != 1:
-                known = f"several tasks have that name: {', '.join(named[:5])}" if named else f"its tasks are {', '.join([*self._rows][:20]) or 'none'}"
-                raise KeyError(f"run {self._run.run_id} has no single task {key!r}; {known}")
+                known = ", ".join((named or [*self._rows])[:10]) or "none"
+                several = "several tasks have that name" if named else "its tasks are"
+                raise KeyError(f"run {self._run.run_id} has no single task {key!r}; {several}: {known}")
             row = self._rows[named[0]]
         return TaskRun(self._run, row)
 

@@ -6,7 +6,6 @@ Encoded values are plain Python data as ``json`` reads it; nan and the infinitie
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -16,7 +15,11 @@ from flowcore.graph.types import ParameterType
 
 Codec = Callable[[Any, str], Any]
 
-_PLAIN = {"str": str, "int": int, "float": float, "bool": bool}
+_PLAIN: dict[str, type[Any]] = {"str": str, "int": int, "float": float, "bool": bool}
+#: Python's own limit of an int as text, and so of JSON: 4,300 digits.
+_INT_END = 10**4300
+#: Deeper than any JSON reader promises to go.
+MAX_DEPTH = 100
 
 
 def encode(value: Any, type_: ParameterType, where: str) -> Any:
@@ -45,44 +48,50 @@ def encoder(type_: ParameterType) -> Codec:
 
 
 def _refuse(value: Any, type_: ParameterType, where: str) -> ValueEncodingError:
-    found = "None" if value is None else f"{_short(value)} of type {_type_name(value)}"
-    remedy = f"declare the port Optional[{type_}] or return a value" if value is None else f"convert it to {type_} or change the port's type"
-    return ValueEncodingError(where, found, str(type_), remedy)
+    if value is None:
+        return ValueEncodingError(where, "None", str(type_), f"declare the port Optional[{type_}] or give a value")
+    found = f"{_short(value)} of type {_type_name(value)}"
+    return ValueEncodingError(where, found, str(type_), f"convert it to {type_} or change the port's type")
 
 
 def _scalar_encoder(type_: ParameterType) -> Codec:
     wanted = _PLAIN[type_.name]
 
     def encode_scalar(value: Any, where: str) -> Any:
-        kind = type(value)
-        if kind is wanted:
-            return value
-        if wanted is float and kind is int:
-            try:
-                return float(value)
-            except OverflowError:
-                raise ValueEncodingError(where, f"an int of {value.bit_length()} bits", "float", "it is too large: use an int port") from None
-        plain = _plain_scalar(value)
+        plain = value if type(value) is wanted else plain_scalar(value)
         kind = type(plain)
-        if kind is wanted:
-            return plain
-        if wanted is float and kind is int:
-            return float(plain)
-        raise _refuse(value, type_, where)
+        if kind is int and wanted in (int, float):
+            _check_size(plain, wanted.__name__, where)
+            return wanted(plain)
+        if kind is not wanted:
+            raise _refuse(value, type_, where)
+        return plain
 
     return encode_scalar
 
 
-def _plain_scalar(value: Any) -> Any:
+def _check_size(value: int, wanted: str, where: str) -> None:
+    end = _FLOAT_END if wanted == "float" else _INT_END
+    if not -end < value < end:
+        remedy = "use an int port" if wanted == "float" else "pass it as text, or in an artifact"
+        raise ValueEncodingError(where, f"an int of {value.bit_length()} bits", wanted, f"it is too large: {remedy}")
+
+
+def plain_scalar(value: Any) -> Any:
     """A numpy scalar, 0-d array or subclass of a plain type as that plain type; anything else unchanged."""
+    if type(value).__module__.partition(".")[0] in ("numpy", "torch", "jax", "jaxlib"):
+        return value.item() if getattr(value, "ndim", None) == 0 else value
     if isinstance(value, bool):
         return value
-    for plain in (str, int, float):
-        if isinstance(value, plain) and type(value).__module__ != "numpy":
-            return plain(value) if type(value) is not plain else value
-    if type(value).__module__.partition(".")[0] in ("numpy", "torch", "jax", "jaxlib") and getattr(value, "ndim", None) == 0:
-        return value.item()
+    for plain, convert in _CONVERT:
+        if isinstance(value, plain):
+            return convert(value)
     return value
+
+
+# Not str(value): of an enum that is its name, not its text.
+_CONVERT: list[tuple[type[Any], Callable[[Any], Any]]] = [(str, str.__str__), (int, int.__int__), (float, float.__float__)]
+_FLOAT_END = 1 << 1024
 
 
 def _list_encoder(type_: ParameterType) -> Codec:
@@ -90,58 +99,79 @@ def _list_encoder(type_: ParameterType) -> Codec:
 
     def encode_list(value: Any, where: str) -> list[Any]:
         if not isinstance(value, list | tuple):
-            if type(value).__module__ == "numpy" and getattr(value, "ndim", 0) >= 1:
-                value = value.tolist()
-            else:
+            if not _is_array(value):
                 raise _refuse(value, type_, where)
+            value = value.tolist()
         return [element(item, f"{where}[{place}]") for place, item in enumerate(value)]
 
     return encode_list
 
 
+def _is_array(value: Any) -> bool:
+    return type(value).__module__ == "numpy" and getattr(value, "ndim", 0) >= 1
+
+
 def _dict_encoder(type_: ParameterType) -> Codec:
-    key_type = type_.items[0] if type_.items else ParameterType("str")
+    key = _key_encoder(type_.items[0] if type_.items else _STR)
     element = encoder(type_.items[1]) if type_.items else encode_any
 
     def encode_dict(value: Any, where: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise _refuse(value, type_, where)
-        encoded = {}
-        for key, item in value.items():
-            plain = _plain_scalar(key)
-            if type(plain) is not _PLAIN[key_type.name]:
-                raise ValueEncodingError(f"{where}, key {_short(key)}", _type_name(key), f"{key_type} keys", "change the key or the port's type")
-            encoded[plain if key_type.name == "str" else json.dumps(plain)] = element(item, f"{where}[{key!r}]")
-        return encoded
+        return {key(name, where): element(item, f"{where}[{name!r}]") for name, item in value.items()}
 
     return encode_dict
+
+
+def _key_encoder(type_: ParameterType) -> Callable[[Any, str], str]:
+    """Keys are text in JSON: a str as it is, others as their JSON."""
+    inner = _scalar_encoder(type_)
+
+    def encode_key(key: Any, where: str) -> str:
+        try:
+            encoded = inner(key, where)
+        except ValueEncodingError:
+            found, remedy = f"the key {_short(key)} of type {_type_name(key)}", "change the key or the port's type"
+            raise ValueEncodingError(where, found, f"{type_} keys", remedy) from None
+        return encoded if type_.name == "str" else json.dumps(encoded)
+
+    return encode_key
 
 
 def encode_any(value: Any, where: str) -> Any:
     """A value in an untyped list or dict: any nesting of str, int, float, bool, None, lists and dicts with str keys.
 
     Raises:
-        ValueEncodingError: anything else, or a structure that contains itself.
+        ValueEncodingError: anything else, or a structure that contains itself or is more than MAX_DEPTH deep.
     """
+    return _encode_any(value, where, MAX_DEPTH)
+
+
+def _encode_any(value: Any, where: str, depth: int) -> Any:
     kind = type(value)
-    if value is None or kind is str or kind is int or kind is float or kind is bool:
+    if value is None or kind is str or kind is float or kind is bool:
         return value
-    try:
-        if isinstance(value, dict):
-            return _ANY_DICT(value, where)
-        if isinstance(value, list | tuple) or (kind.__module__ == "numpy" and getattr(value, "ndim", 0) >= 1):
-            return _ANY_LIST(value, where)
-    except RecursionError:
-        raise ValueEncodingError(where, "a structure that contains itself or is too deep", "plain data", "flatten it") from None
-    plain = _plain_scalar(value)
+    if depth == 0:
+        place = where if len(where) <= 200 else f"{where[:100]}…"
+        raise ValueEncodingError(
+            place, f"a structure that contains itself or is over {MAX_DEPTH} deep", "plain data", "flatten it"
+        )
+    if isinstance(value, dict):
+        return {_any_key(key, where): _encode_any(item, f"{where}[{key!r}]", depth - 1) for key, item in value.items()}
+    if isinstance(value, list | tuple) or _is_array(value):
+        items = value if isinstance(value, list | tuple) else value.tolist()
+        return [_encode_any(item, f"{where}[{place}]", depth - 1) for place, item in enumerate(items)]
+    plain = plain_scalar(value)
+    if type(plain) is int:
+        _check_size(plain, "int", where)
     if type(plain) in (str, int, float, bool):
         return plain
     wanted = "plain data (str, int, float, bool, None, list, dict)"
     raise ValueEncodingError(where, f"{_short(value)} of type {_type_name(value)}", wanted, "convert it, or pass an artifact")
 
 
-_ANY_LIST = _list_encoder(ParameterType("list"))
-_ANY_DICT = _dict_encoder(ParameterType("dict"))
+_STR = ParameterType("str")
+_any_key = _key_encoder(_STR)
 
 
 @lru_cache(maxsize=4096)
@@ -171,18 +201,22 @@ def _list_decoder(type_: ParameterType) -> Codec:
 
 
 def _dict_decoder(type_: ParameterType) -> Codec:
-    element = decoder(type_.items[1]) if type_.items else None
-    text_keys = not type_.items or type_.items[0].name == "str"
+    if not type_.items:
+        return _decode_plain_dict
+    key_type, element = type_.items[0], decoder(type_.items[1])
 
     def decode_dict(value: Any, where: str) -> dict[Any, Any]:
         if type(value) is not dict:
             raise _refuse(value, type_, where)
-        return {
-            key if text_keys else json.loads(key): copy_plain(item) if element is None else element(item, f"{where}[{key!r}]")
-            for key, item in value.items()
-        }
+        return {from_text(key, key_type, f"{where}, a key"): element(item, f"{where}[{key!r}]") for key, item in value.items()}
 
     return decode_dict
+
+
+def _decode_plain_dict(value: Any, where: str) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise _refuse(value, ParameterType("dict"), where)
+    return {key: copy_plain(item) for key, item in value.items()}
 
 
 def copy_plain(value: Any) -> Any:
@@ -225,7 +259,8 @@ def from_text(text: str, type_: ParameterType, where: str) -> Any:
         value = float(stripped) if type_.name == "float" else json.loads(stripped)
     except ValueError:
         raise ValueEncodingError(where, f"the text {_short(text)}", str(type_), f"write {_example(type_)}") from None
-    return encode(value, type_, where)
+    # Decoded first: JSON has the keys of Dict[int, ...] as text.
+    return encode(decode(value, type_, where), type_, where)
 
 
 def _example(type_: ParameterType) -> str:
@@ -234,19 +269,11 @@ def _example(type_: ParameterType) -> str:
     )
 
 
-def is_finite(value: Any) -> bool:
-    """Whether plain data holds no nan or infinity: strict JSON writers refuse those."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, list):
-        return all(map(is_finite, value))
-    if isinstance(value, dict):
-        return all(map(is_finite, value.values()))
-    return True
-
-
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  an author's own __repr__, or an int of too many digits
+        return "a value"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -219,9 +219,8 @@ def _field(component: str, port: Port, returned: Any) -> Any:
         return returned[port.name]
     if isinstance(returned, tuple) and hasattr(returned, port.name):
         return getattr(returned, port.name)
-    raise ValueEncodingError(
-        f"component {component!r}, output {port.name!r}", f"a {type(returned).__name__} without it", "the annotated NamedTuple", "return it"
-    )
+    where = f"component {component!r}, output {port.name!r}"
+    raise ValueEncodingError(where, f"a {type(returned).__name__} without it", "the annotated NamedTuple", "return it")
 
 
 def _text_output(component: str, port: Port, path: str) -> Any:
@@ -233,7 +232,8 @@ def _text_output(component: str, port: Port, path: str) -> Any:
     except OSError:
         if port.type.optional:
             return None
-        raise ValueEncodingError(where, "no file at its path", str(port.type), "write the value to the path, or return it") from None
+        missing = "no file at its path"
+        raise ValueEncodingError(where, missing, str(port.type), "write the value to the path, or return it") from None
     if size > TEXT_LIMIT_BYTES:
         raise ValueEncodingError(where, f"a file of {size} bytes", f"the text of a {port.type}", remedy)
     with open(path, "rb") as file:
@@ -334,4 +334,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    # Not this copy of the module: bodies find their task through the context variable of the one that they import.
+    from flowcore.worker import main as serve
+
+    serve(sys.argv[1:])

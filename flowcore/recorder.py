@@ -1,0 +1,276 @@
+"""Takes the facts of one run from its driver and writes them in groups, each in one transaction that holds the run's lease.
+
+Facts are kept in memory until the writer takes the group; ``flush`` waits until they are durable.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from flowcore.errors import LeaseLost
+from flowcore.executor import Outcome, TaskError
+from flowcore.record_schema import TASK_COLUMNS
+
+if TYPE_CHECKING:
+    from flowcore.records import Records
+
+#: How often the lease is renewed and requests of other processes are looked for.
+LOOK_SECONDS = 1.0
+
+to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+_UPSERT_TASK = f"INSERT OR REPLACE INTO tasks ({', '.join(TASK_COLUMNS)}) VALUES ({', '.join('?' * len(TASK_COLUMNS))})"
+_INSERT_USE = "INSERT OR IGNORE INTO artifact_uses VALUES (?, ?, ?, ?, ?)"
+_INSERT_ARTIFACT = "INSERT OR REPLACE INTO artifacts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class _Task:
+    """A task's row while it is live."""
+
+    __slots__ = ("attempt", "error", "execution", "finished", "inputs", "outputs", "place", "reason", "started", "state")
+
+    def __init__(self) -> None:
+        self.state = "WAITING"
+        self.attempt = 0
+        self.place: str | None = None
+        self.execution: str | None = None
+        self.started: float | None = None
+        self.finished: float | None = None
+        self.inputs: dict[str, Any] | None = None
+        self.outputs: dict[str, Any] | None = None
+        self.error: TaskError | None = None
+        self.reason: str | None = None
+
+
+class RunRecorder:
+    """Takes the facts of one run. Called by its driver's thread only, but for ``write``, which the writer calls.
+
+    Facts go into lists that the writer swaps out as a whole: a task that begins and ends within one group costs one row.
+    """
+
+    def __init__(self, records: Records, run: int, run_id: str, on_request: Callable[[str], None]) -> None:
+        self._records = records
+        self._run = run
+        self._run_id = run_id
+        self._on_request = on_request
+        self._epoch = 1
+        self._began = time.monotonic()
+        self._live: dict[str, _Task] = {}
+        self._changed: dict[str, _Task] = {}
+        self._events: list[tuple[int, float, str, str, dict[str, Any]]] = []
+        self._seq = 0
+        self._rows: list[tuple[str, tuple[Any, ...]]] = []
+        self._texts: list[tuple[str, int, str, str]] = []
+        self._next_look = 0.0
+        #: Guards the swap of the lists above against the driver's appends that touch two of them.
+        self._swap = threading.Lock()
+        #: Held by whoever writes: the writer thread, or the driver with its last group.
+        self._writing = threading.Lock()
+        self.failure: BaseException | None = None
+        self.dirty = False
+
+    def _touch(self) -> None:
+        if not self.dirty:
+            self.dirty = True
+            self._records.wake()
+
+    def _event(self, kind: str, path: str, data: dict[str, Any]) -> None:
+        self._seq += 1
+        self._events.append((self._seq, time.monotonic() - self._began, kind, path, data))
+
+    def _task(self, path: str) -> _Task:
+        task = self._live.get(path)
+        if task is None:
+            task = self._live[path] = _Task()
+        self._changed[path] = task
+        return task
+
+    def run_state(self, state: str, outputs: dict[str, Any] | None = None) -> None:
+        """The run came to a state."""
+        now = time.time()
+        column = "started_at" if state == "RUNNING" else "finished_at"
+        with self._swap:
+            self._event("run", "", {"state": state})
+            text = None if outputs is None else to_json(outputs)
+            statement = f"UPDATE runs SET state = ?, outputs = ?, {column} = ? WHERE run = ?"
+            self._rows.append((statement, (state, text, now, self._run)))
+        self._touch()
+
+    def submitted(self, path: str, number: int, inputs: dict[str, Any], uses: list[tuple[str, int, str]]) -> None:
+        """An attempt was handed to an executor; ``uses`` are (port, position, URI) of the artifacts that it reads."""
+        with self._swap:
+            task = self._task(path)
+            task.state, task.attempt, task.inputs = "SUBMITTED", number, inputs
+            task.started = task.finished = task.place = None
+            if number == 1:
+                for port, position, uri in uses:
+                    self._rows.append((_INSERT_USE, (self._run, path, port, position, uri)))
+        self._touch()
+
+    def running(self, path: str, place: str | None = None, execution: str | None = None) -> None:
+        """A body, or a group of tasks, began."""
+        with self._swap:
+            task = self._task(path)
+            task.state, task.place, task.execution, task.started = "RUNNING", place, execution, time.time()
+            self._event("task", path, {"state": "RUNNING"})
+        self._touch()
+
+    def committed(self, path: str, outcome: Outcome) -> None:
+        """A task succeeded with this outcome."""
+        with self._swap:
+            task = self._task(path)
+            task.state, task.finished = "SUCCEEDED", outcome.finished_at
+            task.started = outcome.started_at or task.started
+            task.execution, task.outputs = outcome.execution, outcome.parameters
+            del self._live[path]
+            if outcome.artifacts:
+                self._commit_artifacts(path, outcome)
+            self._event("task", path, {"state": "SUCCEEDED"})
+        self._touch()
+
+    def _commit_artifacts(self, path: str, outcome: Outcome) -> None:
+        now = time.time()
+        for port, refs in outcome.artifacts.items():
+            listed = list(enumerate(refs)) if isinstance(refs, list) else [(-1, refs)]
+            for position, ref in listed:
+                text = to_json(ref.to_json())
+                row = (self._run, path, port, position, ref.schema_title, ref.uri, ref.sha256, ref.size_bytes, text)
+                self._rows.append((_INSERT_ARTIFACT, row))
+                if ref.schema_title == "system.Metrics":
+                    for name, value in ref.metadata.items():
+                        if isinstance(value, int | float):
+                            self._metric(path, name, None, value, now)
+
+    def _metric(self, path: str, name: str, step: int | None, value: float, now: float) -> None:
+        self._rows.append(("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", (self._run, path, name, step, value, now)))
+
+    def reported(self, path: str, name: str, step: int, value: float) -> None:
+        """A running body reported a value."""
+        with self._swap:
+            self._metric(path, name, step, value, time.time())
+            self._event("reported", path, {"name": name, "step": step, "value": value})
+        self._touch()
+
+    def waits(self, path: str, reason: str) -> None:
+        """An attempt waits for something outside."""
+        with self._swap:
+            self._event("waiting", path, {"reason": reason})
+        self._touch()
+
+    def ended(self, path: str, state: str, error: TaskError | None = None, reason: str | None = None) -> None:
+        """A task came to a terminal state other than a committed success, or a group came to its end."""
+        with self._swap:
+            task = self._task(path)
+            task.state, task.finished, task.error, task.reason = state, time.time(), error, reason
+            del self._live[path]
+            data: dict[str, Any] = {"state": state}
+            if error is not None:
+                data["error"] = f"{error.type}: {error.message}"
+            if reason is not None:
+                data["reason"] = reason
+            self._event("task", path, data)
+        self._touch()
+
+    def again(self, path: str, error: TaskError | None, reason: str | None) -> None:
+        """An attempt ended and the task waits for its next one."""
+        with self._swap:
+            task = self._task(path)
+            text = None if error is None else to_json(error.to_json())
+            row = (self._run, path, task.attempt, task.place, task.started, time.time(), text, reason)
+            self._rows.append(("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row))
+            task.state = "WAITING"
+            self._event("task", path, {"state": "WAITING", "reason": reason})
+        self._touch()
+
+    def wrote(self, path: str, number: int, stream: str, text: str) -> None:
+        """A body wrote text."""
+        with self._swap:
+            if self._texts and self._texts[-1][:3] == (path, number, stream) and len(self._texts[-1][3]) < 65536:
+                text = self._texts.pop()[3] + text
+            self._texts.append((path, number, stream, text))
+        self._touch()
+
+    def flush(self) -> None:
+        """Wait until everything recorded so far is durable.
+
+        Raises:
+            RecordError: it cannot be written, or another driver has the run.
+        """
+        if self.dirty or self.failure is not None:
+            self._records.wait_group(self)
+
+    def close(self) -> None:
+        """Write the last group.
+
+        Raises:
+            RecordError: see ``flush``.
+        """
+        self._records.release(self)
+        if self.failure is not None:
+            raise self.failure
+
+    def write(self) -> None:
+        """Write one group: everything since the last, in one transaction that holds the lease."""
+        with self._writing:
+            now = time.monotonic()
+            look = now >= self._next_look
+            if self.failure is not None or not (self.dirty or look):
+                return
+            with self._swap:
+                self.dirty = False
+                changed, self._changed = self._changed, {}
+                events, self._events = self._events, []
+                rows, self._rows = self._rows, []
+                texts, self._texts = self._texts, []
+                tasks = [self._row(path, task) for path, task in changed.items()]
+            try:
+                with self._records.transaction() as connection:
+                    self._hold_lease(connection)
+                    connection.executemany(_UPSERT_TASK, tasks)
+                    for statement, values in rows:
+                        connection.execute(statement, values)
+                    if events:
+                        body = to_json(events)
+                        row = (self._run, events[0][0], events[-1][0], body)
+                        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", row)
+                    if texts:
+                        self._write_texts(connection, texts)
+                    requests = self._take_requests(connection) if look else []
+            except BaseException:
+                self.dirty = True
+                raise
+            self._next_look = now + LOOK_SECONDS
+        for kind in requests:
+            self._on_request(kind)
+
+    def _row(self, path: str, task: _Task) -> tuple[Any, ...]:
+        return (
+            self._run, path, task.state, task.attempt, task.place, task.execution, task.started, task.finished,
+            to_json(task.inputs) if task.inputs else None, to_json(task.outputs) if task.outputs else None,
+            None if task.error is None else to_json(task.error.to_json()), task.reason,
+        )  # fmt: skip
+
+    def _hold_lease(self, connection: sqlite3.Connection) -> None:
+        cursor = connection.execute(
+            "UPDATE leases SET heartbeat_at = ? WHERE run = ? AND epoch = ?", (time.time(), self._run, self._epoch)
+        )
+        if cursor.rowcount != 1:
+            raise LeaseLost(f"run {self._run_id!r} has another driver now; this one writes nothing more")
+
+    def _write_texts(self, connection: sqlite3.Connection, texts: list[tuple[str, int, str, str]]) -> None:
+        encoded = [text.encode("utf-8", "replace") for *_, text in texts]
+        offset = self._records.append_log(self._run_id, b"".join(encoded))
+        for (path, number, stream, _), data in zip(texts, encoded, strict=True):
+            connection.execute("INSERT INTO logs VALUES (?, ?, ?, ?, ?, ?)", (self._run, path, number, stream, offset, len(data)))
+            offset += len(data)
+
+    def _take_requests(self, connection: sqlite3.Connection) -> list[str]:
+        rows = connection.execute("SELECT id, kind FROM requests WHERE run = ? AND handled_at IS NULL", (self._run,)).fetchall()
+        for number, _ in rows:
+            connection.execute("UPDATE requests SET handled_at = ? WHERE id = ?", (time.time(), number))
+        return [kind for _, kind in rows]

@@ -1,0 +1,83 @@
+"""The state machine's vocabulary: facts in the past tense go in (with the executor's events), imperatives come out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flowcore.executor import Finished, Lost, Outcome, Started, TaskError, Waiting
+from flowcore.graph import Task
+from flowcore.states import RunStatus, TaskState
+
+
+@dataclass(slots=True)
+class TimerFired:
+    """A timer that was set has run out."""
+
+    key: str
+
+
+@dataclass(slots=True)
+class CancelRequested:
+    """Somebody wants the run to end. Tasks that run whatever happens (exit tasks) still run, unless ``force``."""
+
+    force: bool = False
+
+
+@dataclass(slots=True)
+class Submit:
+    """Start attempt ``number`` (from 1) of a task with these input values (encoded values and artifact references)."""
+
+    attempt_id: str
+    path: str
+    number: int
+    task: Task
+    inputs: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Cancel:
+    """Ask the executor for an attempt's early end."""
+
+    attempt_id: str
+
+
+@dataclass(slots=True)
+class SetTimer:
+    """Report TimerFired(key) in this many seconds."""
+
+    key: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class Commit:
+    """A task succeeded: record the outcome of this attempt as its result."""
+
+    path: str
+    attempt_id: str
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class Moved:
+    """A task came to another state; SUBMITTED and a leaf's SUCCEEDED are told by Submit and Commit instead."""
+
+    path: str
+    state: TaskState
+    attempt_id: str | None = None
+    error: TaskError | None = None
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class FinishRun:
+    """The run ended. ``failures`` are the failed leaves by path."""
+
+    status: RunStatus
+    outputs: dict[str, Any]
+    failures: dict[str, TaskError]
+
+
+Command = Submit | Cancel | SetTimer | Commit | Moved | FinishRun
+Fact = Started | Finished | Lost | Waiting | TimerFired | CancelRequested

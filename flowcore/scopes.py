@@ -1,0 +1,131 @@
+"""What a run has open: scopes, each one Dag with its inputs, and a node for each task; how a value is found in them. No rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowcore.graph import Binding, Constant, DictOf, ListOf, OneOf, ScopeInput, TaskOutput, Template
+from flowcore.graph.bindings import describe
+from flowcore.graph.plan import DagPlan, TaskPlan
+from flowcore.states import TaskState
+from flowcore.values import to_text
+
+EMPTY: dict[str, Any] = {}
+
+
+@dataclass(slots=True)
+class Group:
+    """What a task whose component is a Dag has open: one scope, or those of a loop's iterations."""
+
+    open: dict[int, Scope] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
+    items: list[Any] | None = None
+    next_item: int = 0
+    results: list[dict[str, Any] | None] = field(default_factory=list)
+    worst: TaskState = TaskState.SUCCEEDED
+
+
+class Node:
+    """One task in one scope."""
+
+    __slots__ = (
+        "attempt",
+        "attempt_id",
+        "canceling",
+        "failures",
+        "group",
+        "inputs",
+        "losses",
+        "outputs",
+        "plan",
+        "reason",
+        "scope",
+        "state",
+        "timed_out",
+        "unstarted",
+        "waiting",
+    )
+
+    def __init__(self, scope: Scope, plan: TaskPlan) -> None:
+        self.scope = scope
+        self.plan = plan
+        self.state = TaskState.WAITING
+        self.waiting = len(plan.needs)
+        self.attempt = self.failures = self.losses = self.unstarted = 0
+        self.attempt_id: str | None = None
+        self.canceling = self.timed_out = False
+        self.inputs: dict[str, Any] = EMPTY
+        self.outputs: dict[str, Any] = EMPTY
+        self.group: Group | None = None
+        self.reason: str | None = None
+
+    @property
+    def path(self) -> str:
+        return self.scope.prefix + self.plan.task.name
+
+
+class Scope:
+    """One Dag with its inputs; ``index`` is the iteration of a loop, else 0."""
+
+    __slots__ = ("index", "inputs", "nodes", "owner", "plan", "prefix", "unsettled", "worst")
+
+    def __init__(self, owner: Node | None, plan: DagPlan, prefix: str, inputs: dict[str, Any], index: int = 0) -> None:
+        self.owner = owner
+        self.plan = plan
+        self.prefix = prefix
+        self.inputs = inputs
+        self.index = index
+        self.unsettled = len(plan.tasks)
+        self.worst = TaskState.SUCCEEDED
+        self.nodes = [Node(self, task) for task in plan.tasks]
+
+
+class Absent(Exception):
+    """A value whose producer was skipped."""
+
+
+class Unusable(Exception):
+    """A value that cannot be used as authored; the task fails with this message."""
+
+
+def resolve(binding: Binding, scope: Scope) -> Any:
+    """The value of a binding as the tasks of ``scope`` see it.
+
+    Raises:
+        Absent, Unusable: there is none.
+    """
+    if type(binding) is TaskOutput:
+        node = scope.nodes[scope.plan.places[binding.task]]
+        if binding.port not in node.outputs:
+            raise Absent(f"{describe(binding)} does not exist: its task was skipped")
+        return _pick(node.outputs[binding.port], binding)
+    if type(binding) is ScopeInput:
+        if binding.name not in scope.inputs:
+            raise Absent(f"{binding.name} does not exist: its task was skipped")
+        return _pick(scope.inputs[binding.name], binding)
+    if type(binding) is Constant:
+        return binding.value
+    if type(binding) is OneOf:
+        for choice in binding.choices:
+            try:
+                return resolve(choice, scope)
+            except Absent:
+                continue
+        raise Absent(f"no choice of {describe(binding)} exists")
+    if type(binding) is ListOf:
+        return [resolve(item, scope) for item in binding.items]
+    if type(binding) is DictOf:
+        return {key: resolve(item, scope) for key, item in binding.items}
+    assert type(binding) is Template
+    return "".join(part if isinstance(part, str) else to_text(resolve(part, scope)) for part in binding.parts)
+
+
+def _pick(value: Any, binding: TaskOutput | ScopeInput) -> Any:
+    for place, key in enumerate(binding.path):
+        if not isinstance(value, dict) or key not in value:
+            where = describe(binding)
+            found = f"keys {sorted(map(str, value))}" if isinstance(value, dict) else type(value).__name__
+            raise Unusable(f"{where}: there is no {'.'.join(binding.path[: place + 1])!r}; the value has {found}")
+        value = value[key]
+    return value
