@@ -116,13 +116,8 @@ class Driver:
         """Ask for the run's end, from any thread."""
         self._inbox.put(CancelRequested(force))
 
-    @property
-    def uses_callers_thread(self) -> bool:
-        """Whether bodies run on the thread that calls ``drive``."""
-        return self._executor.uses_callers_thread
-
     def drive(self) -> FinishRun:
-        """Run to the end. A KeyboardInterrupt on this thread cancels the run and is raised again at its end; a second one at once.
+        """Run to the end. An interrupt of this thread cancels the run and is raised again at its end, a second one at once.
 
         Raises:
             FlowcoreError: the record or the executor failed; what still ran was stopped.
@@ -130,7 +125,7 @@ class Driver:
         interrupt: KeyboardInterrupt | None = None
         self._recorder.run_state(RunStatus.RUNNING)
         self._thread = threading.get_ident()
-        self._executor.open(self._report if self.uses_callers_thread else self._inbox.put)
+        self._executor.open(self._report if self.on_callers_thread else self._inbox.put)
         try:
             self._execute(self._state.start())
             while self.finish is None:

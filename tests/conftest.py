@@ -1,4 +1,4 @@
-"""Fixtures for all: every test works in a folder of its own and leaves no thread behind. Hypothesis profiles: ci (default), deep."""
+"""Fixtures for all: every test works in a folder of its own and leaves no thread. Hypothesis profiles: ci (default), deep."""
 
 from __future__ import annotations
 

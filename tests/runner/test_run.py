@@ -341,8 +341,9 @@ def test_one_executor_object_serves_runs_at_the_same_time() -> None:
     assert [run.result(timeout=60).output for run in runs] == [1033] * 3
 
 
+WRONG_TYPE = "pipeline 'everything', argument 'count': got 'three' of type str, wants int"
 REFUSED: list[tuple[dict[str, Any], type[FlowcoreError], str]] = [
-    ({"arguments": {"count": "three"}}, ValueEncodingError, "pipeline 'everything', argument 'count': got 'three' of type str, wants int"),
+    ({"arguments": {"count": "three"}}, ValueEncodingError, WRONG_TYPE),
     ({"arguments": {"cout": 3}}, ArgumentError, "unknown 'cout'; its arguments are 'count'"),
     ({"arguments": [3]}, UsageError, "arguments are a dict"),
     ({"on_failure": "explode"}, UsageError, "'continue' or 'stop'"),
