@@ -97,9 +97,7 @@ def connect(path: str | None, *, synchronous: str = "normal", create: bool = Tru
     connection: sqlite3.Connection | None = None
     try:
         connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-        if exists and os.path.getsize(path) > 0:
-            _check_ours(connection, path)
-        else:
+        if not _check_ours(connection, path):
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("BEGIN IMMEDIATE")
             if not connection.execute("PRAGMA user_version").fetchone()[0]:  # else another process was first
@@ -125,16 +123,21 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version={VERSION}")
 
 
-def _check_ours(connection: sqlite3.Connection, path: str) -> None:
+def _check_ours(connection: sqlite3.Connection, path: str) -> bool:
+    """Whether the file is a record already; False where it is empty, as it is while another process makes it."""
     try:
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
+        empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     except sqlite3.DatabaseError as error:
         raise RecordError(f"{path} is not a record of flowcore ({error}); it was left as it is: name another file") from error
+    if empty:
+        return False
     if application != APPLICATION_ID:
         raise RecordError(f"{path} is a database of another program; it was left as it is: name another file")
     if version > VERSION:
         raise RecordError(f"the record {path} has version {version}, this flowcore reads up to {VERSION}: upgrade flowcore")
+    return True
 
 
 def _refuse_unusable(path: str, *, exists: bool) -> None:
