@@ -244,7 +244,7 @@ class Client:
         from flowcore.report import print_summary
 
         # A body on this thread has the terminal to itself: breakpoint() and a live view do not mix.
-        with Progress(run, live=not driver.uses_callers_thread):
+        with Progress(run, live=not driver.on_callers_thread):
             yield
         print_summary(run)
 

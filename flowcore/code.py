@@ -19,8 +19,7 @@ from types import CodeType
 from typing import Any, Protocol
 
 from flowcore.errors import CodeError
-from flowcore.executor import CodeRef
-from flowcore.graph import PythonFunction
+from flowcore.graph import CodeRef, PythonFunction
 
 _LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 _PICKLING = threading.Lock()

@@ -12,24 +12,10 @@ from enum import StrEnum
 from typing import Any
 
 from flowcore.artifacts.types import ArtifactRef
-from flowcore.graph import Component, Settings
+from flowcore.graph import CodeRef, Component, Settings
 from flowcore.graph.serialization import component_from_json, component_to_json
 
 ORDER_FORMAT = 1
-
-
-@dataclass(slots=True)
-class CodeRef:
-    """How a worker finds a function: by import (``module``, ``qualname``, checked by ``digest``), else from blob ``blob``.
-
-    ``blob`` is the sha256 of a cloudpickle under ``<pipeline_root>/.code/``; ``python`` the minor version that wrote it.
-    """
-
-    module: str
-    qualname: str
-    digest: str
-    blob: str | None = None
-    python: str | None = None
 
 
 @dataclass(slots=True)

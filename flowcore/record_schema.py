@@ -126,9 +126,10 @@ def _create(connection: sqlite3.Connection) -> None:
 def _check_ours(connection: sqlite3.Connection, path: str) -> bool:
     """Whether the file is a record already; False where it is empty, as it is while another process makes it."""
     try:
+        # First: what another process commits in between then shows with its application id.
+        empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     except sqlite3.DatabaseError as error:
         raise RecordError(f"{path} is not a record of flowcore ({error}); it was left as it is: name another file") from error
     if empty:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from flowcore.artifacts.types import ArtifactRef
 from flowcore.code import code_ref, resolve_function
 from flowcore.errors import RefusedError
-from flowcore.executor import CodeRef, Event, Executor, Finished, Lost, Output, Reported, Started, Waiting, WorkOrder
-from flowcore.graph import Component, Pipeline, PythonFunction
+from flowcore.executor import Event, Executor, Finished, Lost, Output, Reported, Started, Waiting, WorkOrder
+from flowcore.graph import CodeRef, Component, Pipeline, PythonFunction
 from flowcore.graph.walk import leaf_components
 from flowcore.run_state import (
     Cancel,

@@ -18,6 +18,8 @@ Codec = Callable[[Any, str], Any]
 _PLAIN: dict[str, type[Any]] = {"str": str, "int": int, "float": float, "bool": bool}
 #: Python's own limit of an int as text, and so of JSON: 4,300 digits.
 _INT_END = 10**4300
+#: From here on an int rounds to more than the largest float.
+_FLOAT_END = 2**1024 - 2**970
 #: Deeper than any JSON reader promises to go.
 MAX_DEPTH = 100
 
@@ -71,8 +73,7 @@ def _scalar_encoder(type_: ParameterType) -> Codec:
 
 
 def _check_size(value: int, wanted: str, where: str) -> None:
-    end = _FLOAT_END if wanted == "float" else _INT_END
-    if not -end < value < end:
+    if abs(value) >= (_FLOAT_END if wanted == "float" else _INT_END):
         remedy = "use an int port" if wanted == "float" else "pass it as text, or in an artifact"
         raise ValueEncodingError(where, f"an int of {value.bit_length()} bits", wanted, f"it is too large: {remedy}")
 
@@ -91,7 +92,6 @@ def plain_scalar(value: Any) -> Any:
 
 # Not str(value): of an enum that is its name, not its text.
 _CONVERT: list[tuple[type[Any], Callable[[Any], Any]]] = [(str, str.__str__), (int, int.__int__), (float, float.__float__)]
-_FLOAT_END = 1 << 1024
 
 
 def _list_encoder(type_: ParameterType) -> Codec:

@@ -67,7 +67,10 @@ class Stores:
 class _CallPlan:
     """How a component's function is called; derived once a component."""
 
-    __slots__ = ("artifact_inputs", "artifact_outputs", "plain", "returned", "returns", "text_inputs", "text_outputs", "values")
+    __slots__ = (
+        "artifact_inputs", "artifact_outputs", "path_outputs", "plain",
+        "returned", "returns", "text_inputs", "text_outputs", "values",
+    )  # fmt: skip
 
     def __init__(self, component: Component) -> None:
         implementation = component.implementation
@@ -83,6 +86,8 @@ class _CallPlan:
         self.artifact_inputs = [port for port in component.inputs if port.is_artifact]
         self.artifact_outputs = [port for port in component.outputs if port.is_artifact]
         self.text_outputs = [port for port in component.outputs if port.style == "path" and not port.is_artifact]
+        #: Artifacts that the body gets as a path: OutputPath("Dataset").
+        self.path_outputs = [port.name for port in self.artifact_outputs if port.style == "path"]
         self.returned = [
             (port, encoder(port.type), f"component {component.name!r}, output {port.name!r}")
             for port in component.outputs
@@ -123,9 +128,10 @@ def run_order(
         report(Started(order.attempt_id, where, execution.name if execution is not None else None))
         sink = Sink(lambda stream, text: report(Output(order.attempt_id, stream, text)), passthrough=passthrough)
         token = CURRENT_TASK.set(TaskContext(order, report))
+        paths = {name: call[name].path for name in plan.path_outputs}
         try:
             with into(sink):
-                returned = function(**call)
+                returned = function(**(call | paths if paths else call))
                 if hasattr(returned, "__await__"):
                     returned = _await(returned)
         finally:

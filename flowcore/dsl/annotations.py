@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_args, ge
 from flowcore.artifacts.types import ARTIFACT_TYPES, Artifact
 from flowcore.errors import ComponentError, ValueEncodingError
 from flowcore.graph import ArtifactType, ParameterType, Port
+from flowcore.graph.types import SCALARS
 from flowcore.values import encode
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 else:
 
     class InputPath:
-        """The body gets a local path: ``InputPath("Dataset")``, ``InputPath[Dataset]``, or of a parameter's text, ``InputPath(str)``."""
+        """The body gets a local path: of an artifact (``InputPath("Dataset")``), or of a value's text (``InputPath(str)``)."""
 
         def __new__(cls, type_: Any = None) -> PathAnnotation:
             return PathAnnotation("Input", type_)
@@ -61,7 +62,7 @@ else:
             return PathAnnotation("Input", type_)
 
     class OutputPath:
-        """The body gets a path to write to: an artifact's file, or for ``OutputPath(str)`` the text that is the value."""
+        """The body gets a path to write to: an artifact's file, or for ``OutputPath(str)`` the value's text."""
 
         def __new__(cls, type_: Any = None) -> PathAnnotation:
             return PathAnnotation("Output", type_)
@@ -70,27 +71,28 @@ else:
             return PathAnnotation("Output", type_)
 
 
-_PLAIN = {str: "str", int: "int", float: "float", bool: "bool", list: "list", dict: "dict", typing.List: "list", typing.Dict: "dict"}  # noqa: UP006
+_PLAIN: dict[Any, str] = {str: "str", int: "int", float: "float", bool: "bool", list: "list", dict: "dict"}
+_PLAIN |= {typing.List: "list", typing.Dict: "dict"}  # noqa: UP006  authors still write them
 ALLOWED = "str, int, float, bool, List[...], Dict[...], Optional of these, or an artifact as Input[Dataset] / Output[Model]"
 
 
 def parameter_type(annotation: Any) -> ParameterType | None:
     """The parameter type that an annotation names; None where it names none."""
-    if annotation in _PLAIN if isinstance(annotation, type) or annotation in (typing.List, typing.Dict) else False:  # noqa: UP006
-        return ParameterType(_PLAIN[annotation])
+    for plain, name in _PLAIN.items():
+        if annotation is plain:
+            return ParameterType(name)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         rest = [argument for argument in arguments if argument is not type(None)]
         inner = parameter_type(rest[0]) if len(rest) == 1 and len(rest) < len(arguments) else None
         return None if inner is None else ParameterType(inner.name, inner.items, optional=True)
     if origin in (list, dict):
-        items = [ParameterType("any") if argument is Any else parameter_type(argument) for argument in arguments]
+        items = tuple(ParameterType("any") if argument is Any else parameter_type(argument) for argument in arguments)
         known = tuple(item for item in items if item is not None)
-        if len(known) < len(items) or (origin is dict and items and (known[0].name not in ("str", "int", "float", "bool"))):
+        if len(known) < len(items) or (origin is dict and (known[0].name not in SCALARS or known[0].optional)):
             return None
-        if all(item.name == "any" for item in known) or (origin is dict and known[0].name == "str" and known[1].name == "any"):
-            return ParameterType(_PLAIN[origin])
-        return ParameterType(_PLAIN[origin], known)
+        plain = known[-1].name == "any" and known[:-1] in ((), (ParameterType("str"),))
+        return ParameterType(_PLAIN[origin], () if plain else known)
     return None
 
 
@@ -112,12 +114,17 @@ def signature(function: Callable[..., Any], name: str) -> inspect.Signature:
     """The signature with its annotations evaluated.
 
     Raises:
-        ComponentError: an annotation names something that is not there.
+        ComponentError: an annotation that cannot be evaluated.
     """
     try:
         return inspect.signature(function, eval_str=True)
-    except NameError as error:
-        raise ComponentError(name, f"its annotations cannot be read: {error}", "import the name at the top of the module") from error
+    except Exception as error:
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(component: str, error: Exception) -> ComponentError:
+    problem = f"its annotations cannot be read: {type(error).__name__}: {error}"
+    return ComponentError(component, problem, "define or import the names that they use at the top of the module")
 
 
 def read_port(component: str, parameter: inspect.Parameter) -> tuple[str, Port]:
@@ -138,21 +145,28 @@ def read_port(component: str, parameter: inspect.Parameter) -> tuple[str, Port]:
     if artifact is not None:
         return direction, _artifact_port(component, parameter, artifact, direction, style, optional=optional)
     type_ = ParameterType("str") if style == "path" and annotation is None else parameter_type(annotation)
-    if type_ is None or (direction != "input" and style != "path"):
-        shown = inspect.formatannotation(parameter.annotation)
-        raise ComponentError(component, f"parameter {name!r} has type {shown}, which flowcore does not know", f"use {ALLOWED}")
+    if type_ is None:
+        raise _unknown(component, f"parameter {name!r}", parameter.annotation)
+    if direction == "output" and style != "path":
+        remedy = f"return the value, write to a path with OutputPath({type_}), or use an artifact such as Output[Dataset]"
+        raise ComponentError(component, f"output {name!r} is a parameter ({type_}), and Output[...] holds artifacts", remedy)
     if optional:
         type_ = ParameterType(type_.name, type_.items, optional=True)
     if parameter.default is parameter.empty:
         return direction, Port(name, type_, style)
     if direction == "output":
         raise ComponentError(component, f"output {name!r} has a default", "remove it: outputs are written by the body")
+    if type(parameter.default) is PathAnnotation:
+        raise ComponentError(
+            component, f"the default of {name!r} is {parameter.default!r}", f"annotate it: {name}: {parameter.default!r}"
+        )
     if parameter.default is None:
         return direction, Port(name, ParameterType(type_.name, type_.items, optional=True), style, has_default=True)
     try:
-        default = encode(parameter.default, type_, f"component {component!r}, default of {name!r}")
+        default = encode(parameter.default, type_, "")
     except ValueEncodingError as error:
-        raise ComponentError(component, f"the default of {name!r} does not fit: {error}", "change the default or the type") from error
+        problem = f"the default of {name!r}{error.where} is {error.found}, the parameter wants {error.wanted}"
+        raise ComponentError(component, problem, "change the default or the type") from None
     return direction, Port(name, type_, style, has_default=True, default=default)
 
 
@@ -179,7 +193,8 @@ def _artifact_port(
     if default is not parameter.empty and (default is not None or direction == "output"):
         raise ComponentError(component, f"artifact {name!r} has a default", "only None is allowed, and only for inputs")
     if direction == "output" and type_.is_list:
-        raise ComponentError(component, f"output {name!r} is a list of artifacts", "return them from a pipeline with dsl.Collected")
+        remedy = "write one artifact; dsl.Collected gathers those of a loop"
+        raise ComponentError(component, f"output {name!r} is a list of artifacts", remedy)
     has_default = default is None
     type_ = ArtifactType(type_.schema_title, type_.is_list, optional=optional or has_default)
     return Port(name, type_, "path" if style == "path" else "artifact", has_default=has_default)
@@ -194,7 +209,10 @@ def read_returns(component: str, annotation: Any) -> tuple[str, tuple[Port, ...]
     if annotation is inspect.Signature.empty or annotation is None or annotation is type(None):
         return "none", ()
     if isinstance(annotation, type) and issubclass(annotation, tuple) and hasattr(annotation, "_fields"):
-        hints = typing.get_type_hints(annotation, include_extras=True)
+        try:
+            hints = typing.get_type_hints(annotation, include_extras=True)
+        except Exception as error:
+            raise _unreadable(component, error) from error
         ports = tuple(_returned(component, name, hints.get(name)) for name in annotation._fields)
         return "namedtuple", ports
     return "single", (_returned(component, "Output", annotation),)
@@ -203,6 +221,10 @@ def read_returns(component: str, annotation: Any) -> tuple[str, tuple[Port, ...]
 def _returned(component: str, name: str, annotation: Any) -> Port:
     type_ = artifact_type(annotation) or parameter_type(annotation)
     if type_ is None:
-        shown = inspect.formatannotation(annotation)
-        raise ComponentError(component, f"output {name!r} has type {shown}, which flowcore does not know", f"use {ALLOWED}")
+        raise _unknown(component, f"output {name!r}", annotation)
     return Port(name, type_, "return")
+
+
+def _unknown(component: str, what: str, annotation: Any) -> ComponentError:
+    shown = inspect.formatannotation(annotation)
+    return ComponentError(component, f"{what} has type {shown}, which flowcore does not know", f"use {ALLOWED}")

@@ -2,111 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowcore.dsl import channels as c
-from flowcore.dsl.frames import Encoded, Frame, Mixed, PipelineTask
+from flowcore.dsl.arguments import Argument, Encoded, Mixed, check_visible
+from flowcore.dsl.frames import Frame, PipelineTask
 from flowcore.errors import AuthoringError
 from flowcore.graph import bindings as b
 from flowcore.graph.model import Component, Dag, Loop, Port, Settings, Task
-from flowcore.graph.types import ArtifactType, PortType, as_list
+from flowcore.graph.types import PortType, as_list
 
 ITEM = "item"
 
 
-def build_root(frame: Frame, inputs: tuple[Port, ...], returned: Sequence[tuple[Port, Any]], description: str) -> Component:
-    """The component of a traced pipeline; ``returned`` are its output ports with the channels or constants they come from."""
-    outputs = [(port.name, _bind(value, frame)) for port, value in returned]
-    tasks = _tasks(frame)
-    return Component(frame.name, inputs, tuple(port for port, _ in returned), Dag(tasks, tuple(outputs)), description)
+def build_root(frame: Frame, inputs: tuple[Port, ...], returned: Sequence[tuple[Port, Argument]], description: str) -> Component:
+    """The component of a traced pipeline; ``returned`` are its output ports with what they come from."""
+    outputs = tuple((port.name, _bind(value, frame)) for port, value in returned)
+    return Component(frame.name, inputs, tuple(port for port, _ in returned), Dag(_tasks(frame), outputs), description)
 
 
-def export(channel: c.Channel, reader: Frame) -> tuple[c.Channel, int]:
-    """``channel`` as a frame that also holds ``reader`` sees it, and how many loops it came out of on the way."""
+def export(source: c.Source, reader: Frame) -> tuple[c.Source, int]:
+    """``source`` as a frame that also holds ``reader`` sees it, and how many loops it came out of on the way."""
     around_reader = reader.ancestors()
     loops = 0
-    while channel.frame not in around_reader:
-        frame = channel.frame
+    while source.frame not in around_reader:
+        frame = source.frame
         assert frame.parent is not None
-        known = frame.exports.get((*channel.key, channel.path))
-        if known is None:
-            name = _port_name(channel, len(frame.exports))
-            frame.exports[(*channel.key, channel.path)] = (name, channel)
-        else:
-            name = known[0]
-        type_: PortType = channel.type
+        name, _ = frame.exports.setdefault((*source.key, source.path), (_port_name(source, frame.exports), source))
+        type_: PortType = source.type
         if frame.is_loop:
             type_, loops = as_list(type_), loops + 1
-        channel = c.Channel(frame.parent, frame, name, type_)
-    return channel, loops
+        source = c.Source(frame.parent, frame, name, type_, inner=source)
+    return source, loops
 
 
-def _port_name(channel: c.Channel, number: int) -> str:
-    producer = f"{channel.producer.name}-" if channel.producer is not None else ""
-    name = "-".join([f"{producer}{channel.port}", *channel.path])
-    return name if number == 0 else f"{name}-{number + 1}"
+def _port_name(source: c.Source, taken: Mapping[Any, tuple[str, c.Source]], prefix: str = "") -> str:
+    producer = [source.producer.name] if source.producer is not None else []
+    name = chosen = prefix + "-".join([*producer, source.port, *source.path])
+    names, number = {known for known, _ in taken.values()}, 1
+    while chosen in names:
+        number += 1
+        chosen = f"{name}-{number}"
+    return chosen
 
 
-def _bind(value: Any, frame: Frame) -> b.Binding:
-    """How ``frame``'s Dag reads an argument."""
+def _bind(value: Argument | str, frame: Frame) -> Any:
+    """How ``frame``'s Dag reads an argument: a Binding, or the text between two of them."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, Encoded):
         return b.Constant(value.value)
     if isinstance(value, Mixed):
-        if value.kind == "str":
-            return b.Template(tuple(part if isinstance(part, str) else _bind(part, frame) for part in value.parts))
-        if value.kind == "list":
-            return b.ListOf(tuple(_bind_inner(part, frame) for part in value.parts))
-        return b.DictOf(tuple((key, _bind_inner(part, frame)) for key, part in value.parts))
-    assert isinstance(value, c.Channel)
+        if value.kind == "dict":
+            return b.DictOf(tuple((key, _bind(part, frame)) for key, part in value.parts))
+        parts = tuple(_bind(part, frame) for part in value.parts)
+        return b.Template(parts) if value.kind == "str" else b.ListOf(parts)
     if value.frame is frame:
         return _direct(value, frame)
-    if value.frame not in frame.ancestors():
-        inside = "a loop" if any(part.is_loop for part in value.frame.ancestors() if part not in frame.ancestors()) else "a branch"
-        remedy = "dsl.Collected(...) gives the list over its iterations" if inside == "a loop" else "dsl.OneOf(...) gives that of the branch that ran"
-        raise AuthoringError(f"{value.describe()} is inside {inside} ({value.frame.name!r}) and is read outside; {remedy}")
-    known = frame.holes.get(value.key)
-    if known is None:
-        name = _port_name(c.Channel(value.frame, value.producer, value.port, value.type), len(frame.holes))
-        frame.holes[value.key] = known = (f"outer-{name}", _whole(value))
-    return b.ScopeInput(known[0], value.path)
+    check_visible(value, frame, f"group {frame.name!r}")
+    whole = value.whole
+    name, _ = frame.holes.setdefault(value.key, (_port_name(whole, frame.holes, "outer-"), whole))
+    return b.ScopeInput(name, value.path)
 
 
-def _bind_inner(value: Any, frame: Frame) -> b.Binding:
-    return _bind(value, frame) if isinstance(value, c.Channel | Mixed) else b.Constant(c_encode(value))
-
-
-def c_encode(value: Any) -> Any:
-    """A constant beside channels in a list or dict, encoded as untyped data."""
-    from flowcore.values import encode_any
-
-    return encode_any(value, "a list or dict argument")
-
-
-def _whole(channel: c.Channel) -> c.Channel:
-    return c.Channel(channel.frame, channel.producer, channel.port, _whole_type(channel), choices=channel.choices)
-
-
-def _whole_type(channel: c.Channel) -> PortType:
-    if not channel.path:
-        return channel.type
-    return channel.frame.item_type
-
-
-def _direct(channel: c.Channel, frame: Frame) -> b.Binding:
-    if channel.choices:
-        return b.OneOf(tuple(_bind(choice, frame) for choice in channel.choices))
-    if channel.producer is None:
-        return b.ScopeInput(channel.port, channel.path)
-    return b.TaskOutput(channel.producer.name, channel.port, channel.path)
+def _direct(source: c.Source, frame: Frame) -> b.Binding:
+    if source.choices:
+        return b.OneOf(tuple(_bind(choice, frame) for choice in source.choices))
+    if source.producer is None:
+        return b.ScopeInput(source.port, source.path)
+    return b.TaskOutput(source.producer.name, source.port, source.path)
 
 
 def _condition(expression: c.ConditionExpression, frame: Frame) -> b.Condition:
     if isinstance(expression, c.Comparison):
-        right = expression.right if isinstance(expression.right, c.Channel) else Encoded(expression.right)
+        right = expression.right if isinstance(expression.right, c.Source) else Encoded(expression.right)
         return b.Compare(expression.op, _bind(expression.left, frame), _bind(right, frame))
     if isinstance(expression, c.Truth):
-        return b.Truth(_bind(expression.channel, frame))
+        return b.Truth(_bind(expression.source, frame))
     assert isinstance(expression, c.Combination)
     terms = tuple(_condition(term, frame) for term in expression.terms)
     if expression.kind == "not":
@@ -122,25 +95,24 @@ def _tasks(frame: Frame) -> tuple[Task, ...]:
     )
 
 
-def _task(task: PipelineTask, frame: Frame, after: tuple[str, ...]) -> Task:
+def _task(task: PipelineTask[Any], frame: Frame, after: tuple[str, ...]) -> Task:
     inputs = tuple((name, _bind(value, frame)) for name, value in task.inputs.items())
     return Task(task.name, task.component, inputs, after, retry=task.retry, settings=Settings(task.timeout_seconds))
 
 
 def _group(group: Frame, frame: Frame, after: tuple[str, ...]) -> Task:
     tasks = _tasks(group)  # first: it finds the holes
-    outputs = tuple((name, _bind(channel, group)) for name, channel in group.exports.values())
-    ports = [Port(name, channel.type) for name, channel in group.holes.values()]
+    outputs = tuple((name, _bind(source, group)) for name, source in group.exports.values())
+    ports = [Port(name, source.type) for name, source in group.holes.values()]
     if group.is_loop:
         ports.append(Port(ITEM, group.item_type))
-    exported = tuple(Port(name, channel.type, "return") for name, channel in group.exports.values())
+    exported = tuple(Port(name, source.type, "return") for name, source in group.exports.values())
     component = Component(group.name, tuple(ports), exported, Dag(tasks, outputs))
-    inputs = tuple((name, _bind(channel, frame)) for name, channel in group.holes.values())
+    inputs = tuple((name, _bind(source, frame)) for name, source in group.holes.values())
     condition = None if group.condition is None else _condition(group.condition, frame)
     loop = None
     if group.is_loop:
-        items = group.items if isinstance(group.items, c.Channel | Mixed) else Encoded(group.items)
-        loop = Loop(_bind(items, frame), ITEM, group.parallelism)
+        loop = Loop(_bind(group.items, frame), ITEM, group.parallelism)
     return Task(group.name, component, inputs, after, condition, loop)
 
 
@@ -148,29 +120,26 @@ def _orders(frame: Frame) -> dict[str, tuple[str, ...]]:
     """For each child of a frame, the siblings that it or a task inside it was told to come after."""
     found: dict[str, list[str]] = {child.name: [] for child in frame.children}
     for child in frame.children:
-        for task, others in _ordered(child):
-            for other in others:
-                sibling = _representative(other, frame)
-                if sibling is None:
-                    if frame.parent is None:
-                        raise AuthoringError(f"{task!r} is after {other.name!r}, which belongs to another pipeline")
-                elif sibling is child and other is child:
-                    found[child.name].append(sibling.name)
-                elif sibling is not child and sibling.name not in found[child.name]:
-                    found[child.name].append(sibling.name)
+        for name, other in _ordered(child):
+            sibling = _representative(other, frame)
+            if sibling is None and frame.parent is None:
+                raise AuthoringError(f"{name!r} is after {other.name!r}, which belongs to another pipeline")
+            # An order between two tasks of one group is that group's own affair.
+            if sibling is not None and (sibling is not child or other is child):
+                found[child.name].append(sibling.name)
     return {name: tuple(dict.fromkeys(names)) for name, names in found.items()}
 
 
-def _ordered(child: PipelineTask | Frame) -> list[tuple[str, list[PipelineTask | Frame]]]:
+def _ordered(child: PipelineTask[Any] | Frame) -> list[tuple[str, PipelineTask[Any] | Frame]]:
+    """(name, what it comes after) of a task, or of a group and everything inside it."""
     if isinstance(child, PipelineTask):
-        return [(child.name, child._after)]
-    inner = [pair for task in child.children for pair in _ordered(task)]
-    return [(child.name, child.after), *inner]
+        return [(child.name, other) for other in child.ordered_after]
+    return [(child.name, other) for other in child.after] + [pair for inner in child.children for pair in _ordered(inner)]
 
 
-def _representative(other: PipelineTask | Frame, frame: Frame) -> PipelineTask | Frame | None:
+def _representative(other: PipelineTask[Any] | Frame, frame: Frame) -> PipelineTask[Any] | Frame | None:
     """The child of ``frame`` that is, or holds, ``other``."""
-    current: PipelineTask | Frame = other
+    current: PipelineTask[Any] | Frame = other
     while True:
         parent = current.frame if isinstance(current, PipelineTask) else current.parent
         if parent is frame:
@@ -178,8 +147,3 @@ def _representative(other: PipelineTask | Frame, frame: Frame) -> PipelineTask |
         if parent is None:
             return None
         current = parent
-
-
-def is_artifact(type_: PortType) -> bool:
-    """Whether a port of this type holds artifacts."""
-    return isinstance(type_, ArtifactType)

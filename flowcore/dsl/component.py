@@ -6,19 +6,21 @@ import functools
 import inspect
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from flowcore.artifacts.types import Artifact, ArtifactRef
 from flowcore.dsl.annotations import read_port, read_returns, signature
-from flowcore.dsl.frames import PipelineTask, add_task, bind_arguments, current_trace, plain_name
-from flowcore.errors import ComponentError, FlowcoreError, TypeMismatch
+from flowcore.dsl.arguments import add_task, bind_arguments, encoded_argument
+from flowcore.dsl.frames import PipelineTask, current_trace, plain_name
+from flowcore.errors import ComponentError, FlowcoreError, TypeMismatch, UsageError
 from flowcore.executor import Event, WorkOrder
 from flowcore.graph import ArtifactType, Component, Dag, Pipeline, Port, PythonFunction, ScopeInput, Task, TaskOutput
-from flowcore.values import decode, encode
+from flowcore.values import decode
 
 P = ParamSpec("P")
 R = TypeVar("R")
+V = TypeVar("V")
 
 
 class ComponentFunction(Generic[P, R]):
@@ -27,6 +29,8 @@ class ComponentFunction(Generic[P, R]):
     In a pipeline a call gives a task. Elsewhere it runs at once in this process and gives a finished task; artifacts that it
     writes lie under ``.flowcore/calls`` of the working directory.
     """
+
+    __name__: str
 
     def __init__(self, function: Callable[P, R], *, base_image: str | None, packages: tuple[str, ...]) -> None:
         self.python_func = function
@@ -76,6 +80,15 @@ class ComponentFunction(Generic[P, R]):
         assert isinstance(implementation, PythonFunction)
         return {implementation.key: self.python_func}
 
+    @overload
+    def __call__(self: ComponentFunction[P, None], *args: Any, **kwargs: Any) -> PipelineTask[Any]: ...
+
+    @overload
+    def __call__(self: ComponentFunction[P, Coroutine[Any, Any, V]], *args: Any, **kwargs: Any) -> PipelineTask[V]: ...
+
+    @overload
+    def __call__(self, *args: Any, **kwargs: Any) -> PipelineTask[R]: ...
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """A task where a pipeline is being authored, else a ``FinishedTask``.
 
@@ -86,8 +99,7 @@ class ComponentFunction(Generic[P, R]):
         if trace is None:
             return run_now(self.component, self.python_func, args, kwargs)
         trace.functions.update(self.functions)
-        task: PipelineTask = add_task(trace, self.component, args, kwargs)
-        return task
+        return add_task(trace, self.component, args, kwargs)
 
     def __repr__(self) -> str:
         return f"<component {self.name!r}>"
@@ -122,6 +134,12 @@ class FinishedTask:
             return next(iter(self.outputs.values()))
         raise FlowcoreError(f"component {self.name!r} has no single output; its outputs are {', '.join(self.outputs) or 'none'}")
 
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and hasattr(PipelineTask, name):
+            remedy = "call the component in a @dsl.pipeline function to configure its task"
+            raise UsageError(f"task {self.name!r} has already run, outside a pipeline, so .{name} means nothing; {remedy}")
+        raise AttributeError(f"finished task {self.name!r} has no attribute {name!r}; it has .output and .outputs")
+
     def __repr__(self) -> str:
         return f"<finished task {self.name!r}: {self.outputs!r}>"
 
@@ -140,12 +158,12 @@ def run_now(component: Component, function: Callable[..., Any], args: tuple[Any,
     artifacts: dict[str, Any] = {}
     for port in component.inputs:
         value = given.get(port.name, port.default)
+        if isinstance(value, FinishedTask):
+            raise TypeMismatch(component.name, port.name, repr(value), str(port.type), "pass its .output or .outputs[...]")
         if isinstance(port.type, ArtifactType):
             artifacts[port.name] = _artifact_argument(component, port, value)
-        elif port.name in given:
-            arguments[port.name] = encode(value, port.type, f"component {component.name!r}, input {port.name!r}")
         else:
-            arguments[port.name] = value
+            arguments[port.name] = encoded_argument(component, port, value) if port.name in given else value
     root = os.path.abspath(os.path.join(".flowcore", "calls"))
     call = f"{component.name}-{secrets.token_hex(4)}"
     order = WorkOrder(call, component.name, component, arguments, artifacts, function=function)

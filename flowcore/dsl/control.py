@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import Any, Self, TypeVar
 
-from flowcore.dsl.building import export
-from flowcore.dsl.channels import Channel, Combination, ConditionExpression, as_condition
-from flowcore.dsl.frames import Frame, Mixed, Trace, current_trace, plain_name, with_channels
-from flowcore.errors import AuthoringError
-from flowcore.graph import ArtifactType, ParameterType
-from flowcore.values import encode_any
+from flowcore.dsl.arguments import Argument, Encoded, check_visible, read_argument
+from flowcore.dsl.building import ITEM, export
+from flowcore.dsl.channels import Channel, Combination, ConditionExpression, Source, as_condition, condition_sources, source_of
+from flowcore.dsl.frames import Frame, Trace, as_predecessors, current_trace, plain_name
+from flowcore.errors import AuthoringError, ValueEncodingError
+from flowcore.graph import ArtifactType, ParameterType, PortType
+
+T = TypeVar("T")
 
 
 def _trace(what: str) -> Trace:
@@ -26,16 +28,18 @@ class _Group:
     def __init__(self, kind: str, name: str | None) -> None:
         self._trace = _trace(type(self).__name__)
         parent = self._trace.current
-        # Kubeflow numbers its groups across the pipeline; a name of the author's own is kept.
-        chosen = plain_name(name) if name else f"{kind}-{self._trace.root._used.get('', 0) + 1}"
-        self._trace.root._used[""] = self._trace.root._used.get("", 0) + 1
-        self.frame_opened = Frame(self._trace, parent, kind, parent.unique(chosen))
+        self._trace.groups += 1
+        self.frame_opened = Frame(self._trace, parent, kind, parent.unique(plain_name(name or f"{kind}-{self._trace.groups}")))
 
     def _enter(self) -> None:
         frame = self.frame_opened
-        if self._trace.current is not frame.parent:
-            raise AuthoringError(f"group {frame.name!r} is entered elsewhere than where it was made")
         assert frame.parent is not None
+        if self._trace.current is not frame.parent:
+            raise AuthoringError(
+                f"group {frame.name!r} is entered elsewhere than where it was made; make it in its with statement"
+            )
+        if frame in frame.parent.children:
+            raise AuthoringError(f"group {frame.name!r} is entered twice; make one for each with block")
         frame.parent.children.append(frame)
         self._trace.current = frame
 
@@ -46,19 +50,25 @@ class _Group:
         if error is None and not frame.children:
             raise AuthoringError(f"group {frame.name!r} has no tasks; call a component inside the with block")
 
-    def after(self, *tasks: Any) -> Any:
+    def after(self, *tasks: Any) -> Self:
         """Start the group only once these tasks or groups have ended well."""
-        self.frame_opened.after.extend(getattr(task, "frame_opened", task) for task in tasks)
+        self.frame_opened.after.extend(as_predecessors(f"group {self.frame_opened.name!r}", tasks))
         return self
 
 
 class _Branch(_Group):
-    def __init__(self, condition: ConditionExpression, name: str | None, own: ConditionExpression | None) -> None:
-        super().__init__("condition", name)
-        self.frame_opened.condition = condition
-        self._own = own
+    """``own`` is the condition as it was written; None for Else, which nothing may follow."""
 
-    def __enter__(self) -> _Branch:
+    def __init__(self, name: str | None, before: list[ConditionExpression], own: ConditionExpression | None) -> None:
+        super().__init__("condition", name)
+        frame = self.frame_opened
+        terms = [~term for term in before] + ([own] if own is not None else [])
+        frame.condition = terms[0] if len(terms) == 1 else Combination("and", tuple(terms))
+        frame.chain = None if own is None else [*before, own]
+        for source in condition_sources(frame.condition):
+            check_visible(source, self._trace.current, f"the condition of {frame.name!r}")
+
+    def __enter__(self) -> Self:
         self._enter()
         return self
 
@@ -67,9 +77,7 @@ class If(_Branch):
     """The tasks inside run only where the condition holds: a comparison of outputs, or a bool output by itself."""
 
     def __init__(self, condition: Any, name: str | None = None) -> None:
-        checked = as_condition(condition)
-        super().__init__(checked, name, checked)
-        _chains(self._trace)[self.frame_opened] = [checked]
+        super().__init__(name, [], as_condition(condition))
 
 
 class Condition(If):
@@ -80,29 +88,19 @@ class Elif(_Branch):
     """Runs where this condition holds and none of the branches directly before did."""
 
     def __init__(self, condition: Any, name: str | None = None) -> None:
-        checked = as_condition(condition)
-        before = _before("Elif")
-        super().__init__(Combination("and", (*(~term for term in before), checked)), name, checked)
-        _chains(self._trace)[self.frame_opened] = [*before, checked]
+        super().__init__(name, _before("Elif"), as_condition(condition))
 
 
 class Else(_Branch):
     """Runs where none of the branches directly before did."""
 
     def __init__(self, name: str | None = None) -> None:
-        before = _before("Else")
-        super().__init__(Combination("and", tuple(~term for term in before)), name, None)
-
-
-def _chains(trace: Trace) -> dict[Frame, list[ConditionExpression]]:
-    chains: dict[Frame, list[ConditionExpression]] = trace.__dict__.setdefault("chains", {})
-    return chains
+        super().__init__(name, _before("Else"), None)
 
 
 def _before(what: str) -> list[ConditionExpression]:
-    trace = _trace(what)
-    siblings = trace.current.children
-    chain = _chains(trace).get(siblings[-1]) if siblings and isinstance(siblings[-1], Frame) else None
+    last = next(reversed(_trace(what).current.children), None)
+    chain = last.chain if isinstance(last, Frame) else None
     if chain is None:
         raise AuthoringError(f"dsl.{what} must directly follow the with block of a dsl.If or dsl.Elif")
     return chain
@@ -111,7 +109,8 @@ def _before(what: str) -> list[ConditionExpression]:
 class ParallelFor(_Group):
     """The tasks inside run once an item, at most ``parallelism`` items at a time (None or 0: no limit).
 
-    ``items`` is a list, or an output or input that is one; ``with`` gives the item, ``item.key`` a value of a dict item.
+    ``items`` is a list, or an output or input that is one; ``with`` gives the item, ``item.key`` or ``item["key"]`` a value of a
+    dict item.
 
     Raises:
         AuthoringError: an empty constant list, items that are no list, a negative parallelism.
@@ -123,70 +122,117 @@ class ParallelFor(_Group):
         if parallelism is not None and (isinstance(parallelism, bool) or not isinstance(parallelism, int) or parallelism < 0):
             raise AuthoringError(f"loop {frame.name!r}: parallelism={parallelism!r} wants a whole number from 0 on")
         frame.parallelism = parallelism or None
-        frame.items, frame.item_type = _items(self._trace, frame.name, items)
+        frame.items, frame.item_type = _items(self._trace.current, frame.name, items)
 
     def __enter__(self) -> Any:
         self._enter()
-        return Channel(self.frame_opened, None, "item", self.frame_opened.item_type)
+        return Channel(Source(self.frame_opened, None, ITEM, self.frame_opened.item_type))
 
 
-def _items(trace: Trace, loop: str, items: Any) -> tuple[Any, ParameterType | ArtifactType]:
-    mixed = with_channels(trace, items)
-    if isinstance(mixed, Channel):
-        type_ = mixed.type
-        if isinstance(type_, ArtifactType) and type_.is_list:
-            return mixed, ArtifactType(type_.schema_title)
-        if isinstance(type_, ParameterType) and type_.name in ("list", "any"):
-            return mixed, type_.items[0] if type_.items else ParameterType("any")
-        raise AuthoringError(f"loop {loop!r}: {mixed.describe()} is {type_}; wants a list")
-    if isinstance(mixed, Mixed) and mixed.kind == "list":
-        return mixed, ParameterType("any")
+def _items(frame: Frame, loop: str, items: Any) -> tuple[Argument, PortType]:
+    """The items as an argument, and the type of one."""
+    where = f"loop {loop!r}, items"
+    if isinstance(items, Channel):
+        source = source_of(items)
+        check_visible(source, frame, where)
+        return source, _item_type(source, where)
     if not isinstance(items, list | tuple):
-        raise AuthoringError(f"loop {loop!r}: got {type(items).__name__} for its items; wants a list, or an output that is one")
+        raise AuthoringError(f"{where}: got {type(items).__name__}, wants a list or an output that is one")
     if not items:
-        raise AuthoringError(f"loop {loop!r}: its list of items is empty, so it would never run; give it items")
-    encoded = encode_any(list(items), f"loop {loop!r}, items")
-    kinds = {type(item).__name__ for item in encoded}
-    kinds = {"float"} if kinds == {"int", "float"} else kinds
-    name = kinds.pop() if len(kinds) == 1 else "any"
-    return encoded, ParameterType(name if name != "NoneType" else "any")
+        raise AuthoringError(f"{where}: the list is empty, so the loop would never run; give it items")
+    if all(isinstance(item, Channel) for item in items):
+        types = {source_of(item).type for item in items}
+        if all(isinstance(type_, ArtifactType) for type_ in types):
+            title = next(iter(types)) if len(types) == 1 else ArtifactType("system.Artifact")
+            assert isinstance(title, ArtifactType)
+            wanted: PortType = ArtifactType(title.schema_title, is_list=True)
+            return _read_items(frame, items, wanted, where), title
+        found = next(iter(types)) if len(types) == 1 else ParameterType("any")
+        return _read_items(frame, items, ParameterType("list"), where), found
+    argument = _read_items(frame, items, ParameterType("list"), where)
+    return argument, _constant_type(argument.value) if isinstance(argument, Encoded) else ParameterType("any")
 
 
-def Collected(output: Channel) -> Channel:  # noqa: N802  Kubeflow's name
+def _read_items(frame: Frame, items: list[Any] | tuple[Any, ...], type_: PortType, where: str) -> Argument:
+    try:
+        return read_argument(frame, list(items), type_, where)
+    except ValueEncodingError as error:
+        raise AuthoringError(str(error)) from None
+
+
+def _item_type(items: Source, where: str) -> PortType:
+    type_ = items.type
+    if type_.optional:
+        raise AuthoringError(f"{where}: {items.describe()} is {type_} and may be None; return a list, an empty one for no items")
+    if isinstance(type_, ArtifactType) and type_.is_list:
+        return ArtifactType(type_.schema_title)
+    if isinstance(type_, ParameterType) and type_.name in ("list", "any"):
+        return type_.items[0] if type_.items else ParameterType("any")
+    raise AuthoringError(f"{where}: {items.describe()} is {type_}, wants a list; return a list from a component")
+
+
+def _constant_type(items: list[Any]) -> ParameterType:
+    kinds = {type(item).__name__ for item in items}
+    if kinds == {"int", "float"}:
+        return ParameterType("float")
+    name = kinds.pop()
+    return ParameterType("any" if kinds or name == "NoneType" else name)
+
+
+def Collected(output: T) -> list[T]:  # noqa: N802  Kubeflow's name
     """The list of an output over the iterations of the loops around it, in order; nested loops give nested lists.
+
+    Iterations that have no such output (its branch was skipped) are left out. While authoring both are Channels; a type checker
+    sees one level of list.
 
     Raises:
         AuthoringError: the output is not inside a loop that ended before this line.
     """
-    trace = _trace("Collected")
+    frame = _trace("Collected").current
     if not isinstance(output, Channel):
-        raise AuthoringError(f"dsl.Collected takes a task's output, got {type(output).__name__}; write dsl.Collected(task.output)")
-    gathered, loops = export(output, trace.current)
+        raise AuthoringError(
+            f"dsl.Collected takes a task's output, got {type(output).__name__}; write dsl.Collected(task.output)"
+        )
+    source = source_of(output)
+    _check_trace(source, frame, "dsl.Collected")
+    gathered, loops = export(source, frame)
     if loops == 0:
         raise AuthoringError(
-            f"dsl.Collected({output.describe()}) is used where no loop lies between: use it after the `with dsl.ParallelFor` block"
+            f"dsl.Collected({source.describe()}) is used where no loop lies between; use it after the loop's with block"
         )
-    return gathered
+    collected: Any = Channel(gathered)
+    result: list[T] = collected
+    return result
 
 
-def OneOf(*channels: Channel) -> Channel:  # noqa: N802  Kubeflow's name
-    """The output of whichever branch ran.
+def OneOf(*channels: T) -> T:  # noqa: N802  Kubeflow's name
+    """The output of whichever branch ran; of several, the first of ``channels``. While authoring all are Channels.
 
     Raises:
         AuthoringError: no channels, channels of different types, or ones that are not outputs of tasks.
     """
-    trace = _trace("OneOf")
-    if not channels or not all(isinstance(channel, Channel) and channel.producer is not None for channel in channels):
+    frame = _trace("OneOf").current
+    sources = [source_of(channel) for channel in channels if isinstance(channel, Channel)]
+    if not channels or len(sources) < len(channels) or any(source.producer is None for source in sources):
         raise AuthoringError("dsl.OneOf takes the outputs of tasks in the branches, such as dsl.OneOf(a.output, b.output)")
-    types = {str(channel.type) for channel in channels}
+    types = {str(source.type) for source in sources}
     if len(types) > 1:
         raise AuthoringError(f"dsl.OneOf: its outputs are of different types ({', '.join(sorted(types))}); make them the same")
     choices = []
-    for channel in channels:
-        choice, loops = export(channel, trace.current)
+    for source in sources:
+        _check_trace(source, frame, "dsl.OneOf")
+        choice, loops = export(source, frame)
         if loops:
-            raise AuthoringError(f"dsl.OneOf: {channel.describe()} is inside a loop; use dsl.Collected for it")
+            raise AuthoringError(f"dsl.OneOf: {source.describe()} is inside a loop; use dsl.Collected for it")
         choices.append(choice)
     # Choices that end up in different frames all came out to an ancestor of this one: the innermost sees them all.
-    frame = max((choice.frame for choice in choices), key=lambda frame: len(frame.ancestors()))
-    return Channel(frame, choices[0].producer, "oneof", channels[0].type, choices=tuple(choices))
+    innermost = max((choice.frame for choice in choices), key=lambda frame: len(frame.ancestors()))
+    chosen: Any = Channel(Source(innermost, choices[0].producer, "oneof", sources[0].type, choices=tuple(choices)))
+    result: T = chosen
+    return result
+
+
+def _check_trace(source: Source, frame: Frame, where: str) -> None:
+    # Out of a loop or branch of this pipeline is what these two are for.
+    if source.frame.trace is not frame.trace:
+        check_visible(source, frame, where)

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from flowcore.dsl.annotations import read_port, read_returns, signature
+from flowcore.dsl.arguments import Argument, add_task, checked_argument
 from flowcore.dsl.building import build_root
-from flowcore.dsl.channels import Channel
-from flowcore.dsl.frames import Encoded, PipelineTask, Trace, add_task, checked_argument, current_trace
+from flowcore.dsl.channels import Channel, Source
+from flowcore.dsl.frames import PipelineTask, Trace, current_trace
 from flowcore.errors import AuthoringError, ComponentError, UsageError
 from flowcore.graph import Component, Dag, Pipeline, Port
 from flowcore.graph.checks import check_pipeline
@@ -24,6 +25,8 @@ class PipelineFunction(Generic[P, R]):
 
     In another pipeline a call gives a task; run it with ``flowcore.run(this, arguments)``.
     """
+
+    __name__: str
 
     def __init__(self, function: Callable[P, R], *, name: str | None, description: str | None, pipeline_root: str | None) -> None:
         self.pipeline_func = function
@@ -45,14 +48,16 @@ class PipelineFunction(Generic[P, R]):
         ports = [read_port(self.name, parameter) for parameter in shape.parameters.values()]
         for direction, port in ports:
             if direction == "output" or port.style == "path":
-                raise ComponentError(self.name, f"parameter {port.name!r} is an output or a path", "return outputs from the pipeline")
+                raise ComponentError(
+                    self.name, f"parameter {port.name!r} is an output or a path", "return outputs from the pipeline"
+                )
         inputs = tuple(port for _, port in ports)
-        kind, outputs = read_returns(self.name, shape.return_annotation)
+        declared = read_returns(self.name, shape.return_annotation)
         trace = Trace(self.name)
-        channels = {port.name: Channel(trace.root, None, port.name, port.type) for port in inputs}
+        channels = {port.name: Channel(Source(trace.root, None, port.name, port.type)) for port in inputs}
         with trace.active():
             returned = function(**channels)
-            bound = self._returned(trace, kind, outputs, returned)
+            bound = self._returned(trace, declared, returned, shape.return_annotation)
         if not trace.root.children:
             raise AuthoringError(f"pipeline {self.name!r} has no tasks; call a component in it")
         root = build_root(trace.root, inputs, bound, self.description)
@@ -60,31 +65,29 @@ class PipelineFunction(Generic[P, R]):
         check_pipeline(pipeline)
         return pipeline
 
-    def _returned(self, trace: Trace, kind: str, ports: tuple[Port, ...], returned: Any) -> list[tuple[Port, Any]]:
+    def _returned(
+        self, trace: Trace, declared: tuple[str, tuple[Port, ...]], returned: Any, annotation: Any
+    ) -> list[tuple[Port, Argument]]:
         where = f"pipeline {self.name!r}"
+        kind, ports = declared
         if kind == "none":
             if returned is not None:
                 raise AuthoringError(f"{where} returns a value but has no return annotation; write -> and its type")
             return []
         if returned is None:
-            raise AuthoringError(f"{where} declares {', '.join(repr(port.name) for port in ports)} but returns nothing")
+            names = ", ".join(repr(port.name) for port in ports)
+            raise AuthoringError(f"{where} declares {names} but returns nothing; return a task's output")
         if kind == "single":
             values = {"Output": returned}
-        elif isinstance(returned, tuple) and hasattr(returned, "_asdict"):
-            values = returned._asdict()
+        elif isinstance(returned, tuple) and getattr(returned, "_fields", None) == annotation._fields:
+            values = dict(zip(annotation._fields, returned, strict=True))
         else:
-            raise AuthoringError(f"{where}: got {type(returned).__name__}, wants the annotated NamedTuple; return it")
-        receiver = Component(self.name, ports, (), Dag(()))
-        bound = []
-        for port in ports:
-            value = values[port.name]
-            if isinstance(value, PipelineTask):
-                value = value.output
-            checked = checked_argument(trace, receiver, port, value)
-            bound.append((port, checked if isinstance(checked, Channel | Encoded) else checked))
-        return bound
+            found, wanted = type(returned).__name__, annotation.__name__
+            raise AuthoringError(f"{where}: got {found}, wants the annotated NamedTuple {wanted}; return {wanted}(...)")
+        receiver = Component(self.name, (), ports, Dag(()))
+        return [(port, checked_argument(trace.root, receiver, port, values[port.name], side="output")) for port in ports]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> PipelineTask:
+    def __call__(self, *args: Any, **kwargs: Any) -> PipelineTask[R]:
         """A task of the pipeline that is being authored.
 
         Raises:
@@ -92,7 +95,9 @@ class PipelineFunction(Generic[P, R]):
         """
         trace = current_trace()
         if trace is None:
-            raise UsageError(f"pipeline {self.name!r} was called outside a pipeline; run it with flowcore.run({self.__name__}, {{...}})")  # type: ignore[attr-defined]
+            raise UsageError(
+                f"pipeline {self.name!r} was called outside a pipeline; run it with flowcore.run({self.__name__}, {{...}})"
+            )
         trace.functions.update(self.pipeline.functions)
         return add_task(trace, self.component, args, kwargs)
 

@@ -16,13 +16,14 @@ from flowcore.graph.bindings import (
     Template,
     Truth,
 )
-from flowcore.graph.model import Component, Dag, Loop, Pipeline, Port, PythonFunction, Retry, Settings, Task
+from flowcore.graph.model import CodeRef, Component, Dag, Loop, Pipeline, Port, PythonFunction, Retry, Settings, Task
 from flowcore.graph.types import ArtifactType, ParameterType, PortType
 
 __all__ = [
     "And",
     "ArtifactType",
     "Binding",
+    "CodeRef",
     "Compare",
     "Component",
     "Condition",

@@ -113,13 +113,16 @@ def evaluate(condition: Condition, resolve: Callable[[Binding], Any]) -> bool:
     """The truth of ``condition``; ``resolve`` gives the value of a binding.
 
     Raises:
-        TypeError: values that cannot be compared, such as ``"a" < 1``.
+        TypeError: values that cannot be compared, such as ``"a" < 1``; a Truth of something else than a bool.
     """
     match condition:
         case Compare(op, left, right):
             return bool(COMPARISONS[op](resolve(left), resolve(right)))
         case Truth(value):
-            return bool(resolve(value))
+            found = resolve(value)
+            if type(found) is not bool:
+                raise TypeError(f"{describe(value)} is {_short(found)} of type {type(found).__name__}, a condition wants a bool")
+            return found
         case And(terms):
             return all(evaluate(term, resolve) for term in terms)
         case Or(terms):
@@ -159,10 +162,10 @@ def condition_bindings(condition: Condition) -> list[Binding]:
 
 
 def describe(binding: Binding) -> str:
-    """A binding as a reader would write it."""
+    """A binding as a reader would write it; long constants are cut."""
     match binding:
         case Constant(value):
-            return repr(value)
+            return _short(value)
         case ScopeInput(name, path):
             return ".".join([name, *path])
         case TaskOutput(task, port, path):
@@ -170,11 +173,19 @@ def describe(binding: Binding) -> str:
         case OneOf(choices):
             return f"OneOf({', '.join(map(describe, choices))})"
         case Template(parts):
-            return "".join(part if isinstance(part, str) else "{" + describe(part) + "}" for part in parts)
+            return "".join(_cut(part) if isinstance(part, str) else "{" + describe(part) + "}" for part in parts)
         case ListOf(items):
             return f"[{', '.join(map(describe, items))}]"
         case DictOf(items):
             return "{" + ", ".join(f"{key!r}: {describe(item)}" for key, item in items) + "}"
+
+
+def _short(value: Any) -> str:
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def describe_condition(condition: Condition) -> str:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from flowcore.errors import CycleError, GraphError, TypeMismatch
-from flowcore.graph.bindings import Binding, ScopeInput, TaskOutput, condition_bindings, sources
-from flowcore.graph.model import Component, Dag, Pipeline, Port, Task
+from flowcore.graph.bindings import (
+    COMPARISONS,
+    Binding,
+    Compare,
+    Condition,
+    Not,
+    ScopeInput,
+    TaskOutput,
+    Truth,
+    condition_bindings,
+    describe,
+    sources,
+)
+from flowcore.graph.model import PORT_STYLES, RETURNS, TRIGGERS, Component, Dag, Pipeline, Port, PythonFunction, Task
 from flowcore.graph.types import PortType, accepts, as_list
-
 
 #: File systems allow 255; the rest is for suffixes of our own.
 NAME_BYTES = 200
@@ -20,6 +31,8 @@ def check_pipeline(pipeline: Pipeline) -> None:
     Raises:
         CycleError, GraphError, TypeMismatch: name the DAG, the task and the port.
     """
+    if not isinstance(pipeline.root.implementation, Dag):
+        raise GraphError(f"pipeline {pipeline.name!r} has no tasks: its root is a function")
     _check_component(pipeline.root, set())
 
 
@@ -49,21 +62,54 @@ def output_type(task: Task, port: Port) -> PortType:
 
 
 def _check_component(component: Component, checked: set[int]) -> None:
-    dag = component.implementation
-    if not isinstance(dag, Dag) or id(component) in checked:
+    if id(component) in checked:
         return
     checked.add(id(component))
-    _check_names(component, dag)
+    check_name("pipeline" if isinstance(component.implementation, Dag) else "component", component.name)
+    _check_ports(component)
+    dag = component.implementation
+    if not isinstance(dag, Dag):
+        return
+    _check_tasks(component, dag)
     _check_cycles(component, dag)
     tasks = {task.name: task for task in dag.tasks}
     for task in dag.tasks:
         _check_task(component, task, tasks)
         _check_component(task.component, checked)
+    _check_outputs(component, dag, tasks)
+
+
+def _check_ports(component: Component) -> None:
+    for side, ports in (("input", component.inputs), ("output", component.outputs)):
+        for port in ports:
+            check_name(f"component {component.name!r}: {side}", port.name)
+            _check_word(f"component {component.name!r}, {side} {port.name!r}", "style", port.style, PORT_STYLES)
+        _check_distinct(f"component {component.name!r}", f"{side}s", [port.name for port in ports])
+    if isinstance(component.implementation, PythonFunction):
+        _check_word(f"component {component.name!r}", "returns", component.implementation.returns, RETURNS)
+
+
+def _check_word(where: str, field: str, word: str, known: Iterable[str]) -> None:
+    if word not in known:
+        raise GraphError(f"{where}: {field} is {word!r}, wants one of {', '.join(known)}")
+
+
+def _check_distinct(where: str, what: str, names: list[str]) -> None:
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise GraphError(f"{where} has two {what} named {twice!r}; name them apart")
+
+
+def _check_outputs(component: Component, dag: Dag, tasks: dict[str, Task]) -> None:
+    bound = dict(dag.outputs)
     for name, binding in dag.outputs:
-        if name not in component.output_ports:
+        port = component.output_ports.get(name)
+        if port is None:
             raise GraphError(f"pipeline {component.name!r} binds an output {name!r} that it does not declare")
-        for source in sources(binding):
-            _source_type(component, source, tasks, f"output {name!r}")
+        _check_binding(component, component.name, f"output {name!r}", binding, port.type, tasks, side="output")
+    for name in component.output_ports:
+        if name not in bound:
+            raise GraphError(f"pipeline {component.name!r} declares an output {name!r} that nothing is bound to")
 
 
 def check_name(kind: str, name: str) -> None:
@@ -84,19 +130,33 @@ def check_name(kind: str, name: str) -> None:
         raise GraphError(f"{kind} name {shown!r} {problem}; choose a short, plain name")
 
 
-def _check_names(component: Component, dag: Dag) -> None:
-    seen: set[str] = set()
-    for port in (*component.inputs, *component.outputs):
-        check_name(f"pipeline {component.name!r}: port", port.name)
+def _check_tasks(component: Component, dag: Dag) -> None:
+    _check_distinct(f"pipeline {component.name!r}", "tasks", [task.name for task in dag.tasks])
     for task in dag.tasks:
         check_name(f"pipeline {component.name!r}: task", task.name)
-        for port in (*task.component.inputs, *task.component.outputs):
-            check_name(f"task {task.name!r}: port", port.name)
-        if task.name in seen:
-            raise GraphError(f"pipeline {component.name!r} has two tasks named {task.name!r}; name them apart")
-        seen.add(task.name)
+        where = f"pipeline {component.name!r}, task {task.name!r}"
         if (task.condition is not None or task.loop is not None) and not isinstance(task.component.implementation, Dag):
-            raise GraphError(f"pipeline {component.name!r}, task {task.name!r}: only a sub-DAG may have a condition or a loop")
+            raise GraphError(f"{where}: only a sub-DAG may have a condition or a loop")
+        _check_word(where, "trigger", task.trigger, TRIGGERS)
+        if task.condition is not None:
+            _check_comparisons(where, task.condition)
+        if task.loop is not None and task.loop.parallelism is not None and task.loop.parallelism < 1:
+            raise GraphError(f"{where}: parallelism is {task.loop.parallelism}, wants 1 or more, or none")
+        if task.retry is not None and task.retry.limit < 0:
+            raise GraphError(f"{where}: its retry limit is {task.retry.limit}, wants 0 or more")
+
+
+def _check_comparisons(where: str, condition: Condition) -> None:
+    match condition:
+        case Compare(op, _, _):
+            _check_word(where, "a comparison", op, COMPARISONS)
+        case Truth():
+            pass
+        case Not(term):
+            _check_comparisons(where, term)
+        case _:
+            for term in condition.terms:
+                _check_comparisons(where, term)
 
 
 def _check_cycles(component: Component, dag: Dag) -> None:
@@ -118,28 +178,36 @@ def _check_cycles(component: Component, dag: Dag) -> None:
 
 
 def _check_task(component: Component, task: Task, tasks: dict[str, Task]) -> None:
-    bound = dict(task.inputs)
+    loop = [] if task.loop is None else [(task.loop.item_input, task.loop.items)]
+    _check_distinct(f"task {task.name!r}", "bindings", [name for name, _ in (*task.inputs, *loop)])
+    bound = dict([*task.inputs, *loop])
     ports = task.component.input_ports
-    if task.loop is not None:
-        bound[task.loop.item_input] = task.loop.items
     for name in bound:
         if name not in ports:
             raise GraphError(f"task {task.name!r} binds an input {name!r} that component {task.component.name!r} does not have")
     for name, port in ports.items():
-        if name not in bound:
-            if not (port.has_default or port.type.optional):
-                raise GraphError(f"task {task.name!r}: input {name!r} of component {task.component.name!r} is not bound")
-            continue
-        binding = bound[name]
-        if isinstance(binding, TaskOutput | ScopeInput) and not binding.path:
-            found = _source_type(component, binding, tasks, f"task {task.name!r}, input {name!r}")
+        if name in bound:
             is_item = task.loop is not None and name == task.loop.item_input
             wanted = as_list(port.type) if is_item else port.type
-            if not accepts(wanted, found):
-                raise TypeMismatch(task.component.name, name, str(found), str(wanted), f"see task {task.name!r}")
-    for binding in task_bindings(task):
+            where = f"task {task.name!r}, input {name!r}"
+            _check_binding(component, task.component.name, where, bound[name], wanted, tasks)
+        elif not (port.has_default or port.type.optional):
+            raise GraphError(f"task {task.name!r}: input {name!r} of component {task.component.name!r} is not bound")
+    for binding in condition_bindings(task.condition) if task.condition is not None else ():
         for source in sources(binding):
-            _source_type(component, source, tasks, f"task {task.name!r}")
+            _source_type(component, source, tasks, f"the condition of task {task.name!r}")
+
+
+def _check_binding(
+    component: Component, owner: str, where: str, binding: Binding, wanted: PortType, tasks: dict[str, Task], side: str = "input"
+) -> None:
+    """Every source of a binding exists; one that is read whole is of the wanted type."""
+    for source in sources(binding):
+        found = _source_type(component, source, tasks, where)
+        if source is binding and not source.path and not accepts(wanted, found):
+            port = where.rpartition(" ")[2].strip("'")
+            remedy = f"{where} reads {describe(binding)}: change one of the two types, or read another output"
+            raise TypeMismatch(owner, port, str(found), str(wanted), remedy, side=side)
 
 
 def _source_type(component: Component, source: Binding, tasks: dict[str, Task], where: str) -> PortType:

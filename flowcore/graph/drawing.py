@@ -43,8 +43,12 @@ def _label(task: Task) -> str:
     return "\n".join(parts)
 
 
+#: Mermaid reads labels as HTML, ``#`` as the start of its own entities and a backtick as Markdown.
+_MERMAID = {"&": "&amp;", '"': "&quot;", "<": "&lt;", ">": "&gt;", "#": "&#35;", "`": "&#96;", "\n": "<br/>"}
+
+
 def _mermaid_text(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", "<br/>")
+    return "".join(_MERMAID.get(character, character) for character in text)
 
 
 def to_mermaid(pipeline: Pipeline) -> str:

@@ -12,11 +12,13 @@ from flowcore.graph.types import ArtifactType, PortType
 
 # How a Python function meets a port: as a decoded value, an Artifact, a path, or what it returns.
 PORT_STYLES = ("value", "artifact", "path", "return")
+RETURNS = ("none", "single", "namedtuple")
+TRIGGERS = ("all_succeeded", "all_done")
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A typed input or output. ``default`` is an encoded value and counts only where ``has_default``."""
+    """A typed input or output; ``style`` is one of PORT_STYLES. ``default`` (encoded) counts only where ``has_default``."""
 
     name: str
     type: PortType
@@ -37,7 +39,7 @@ class Port:
 class PythonFunction:
     """A Python function by name; ``digest`` is that of its source, without comments and layout.
 
-    ``returns`` says how its return value maps to outputs: "none", "single" or "namedtuple".
+    ``returns``, one of RETURNS, says how its return value maps to outputs.
     """
 
     module: str
@@ -51,6 +53,20 @@ class PythonFunction:
     def key(self) -> str:
         """The name of this function among a pipeline's functions."""
         return f"{self.module}:{self.qualname}@{self.digest[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRef:
+    """How a worker finds a function: by import (``module``, ``qualname``, checked by ``digest``), else from blob ``blob``.
+
+    ``blob`` is the sha256 of a cloudpickle under ``<pipeline_root>/.code/``; ``python`` the minor version that wrote it.
+    """
+
+    module: str
+    qualname: str
+    digest: str
+    blob: str | None = None
+    python: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +105,7 @@ class Settings:
 class Task:
     """A use of a component in a DAG.
 
-    ``after`` names siblings to wait for; ``trigger`` is "all_succeeded" or "all_done". A ``condition`` or ``loop`` belongs to
+    ``after`` names siblings to wait for; ``trigger`` is one of TRIGGERS. A ``condition`` or ``loop`` belongs to
     tasks whose component is a Dag.
     """
 
@@ -142,9 +158,9 @@ class Component:
         return any(port.is_artifact or port.style == "path" for port in (*self.inputs, *self.outputs))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pipeline:
-    """A frozen, comparable pipeline: its root component is a Dag, its inputs are the pipeline's parameters.
+    """A frozen pipeline: its root component is a Dag, its inputs are the pipeline's parameters. Equal where its text is.
 
     ``functions`` holds the live functions by ``PythonFunction.key``, where it was authored in this process; it is no part of
     the value, and a pipeline from ``from_json`` has none: its functions are imported by name when they are needed.
@@ -152,7 +168,13 @@ class Pipeline:
 
     root: Component
     description: str = ""
-    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict, compare=False, repr=False)
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict, repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        return self.to_json() == other.to_json() if isinstance(other, Pipeline) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
 
     @property
     def name(self) -> str:

@@ -1,20 +1,21 @@
 """Pipeline ↔ canonical JSON: sorted keys, no spaces, one component table. Reading never imports or executes anything.
 
-A table maps each dataclass to the tag that stands for it; fields at their defaults are left out, so that later fields keep old
-texts and hashes valid.
+A table maps each dataclass to the tag that stands for it; its fields are written and read by their declared types. Fields at
+their defaults are left out, so that later fields keep old texts and hashes valid.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, Field, fields
+import types
+from dataclasses import MISSING, fields
 from functools import cache
-from typing import Any
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from flowcore.errors import GraphError
 from flowcore.graph import bindings as b
 from flowcore.graph import model as m
-from flowcore.graph.types import ArtifactType, ParameterType, port_type_from_json
+from flowcore.graph.types import ArtifactType, ParameterType, PortType, port_type_from_json
 
 FORMAT, VERSION = "flowcore.pipeline", 1
 
@@ -43,109 +44,149 @@ KINDS = {tag: kind for kind, tag in TAGS.items()}
 
 
 @cache
-def _fields(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((f.name, _default(f)) for f in fields(kind))
+def _schema(kind: Any) -> dict[str, tuple[Any, Any]]:
+    """(declared type, default) of each field of a dataclass in TAGS."""
+    hints = get_type_hints(kind)
+    return {field.name: (hints[field.name], field.default) for field in fields(kind)}
 
 
-def _default(f: Field[Any]) -> Any:
-    return f.default if f.default is not MISSING else (f.default_factory() if f.default_factory is not MISSING else MISSING)
+def _dumps(data: Any) -> str:
+    return json.dumps(data, sort_keys=True, separators=(",", ":"))
 
 
-def _write(value: Any, components: dict[m.Component, int], texts: list[Any]) -> Any:
-    if isinstance(value, tuple):
-        return [_write(item, components, texts) for item in value]
-    if isinstance(value, ParameterType | ArtifactType):
-        return value.to_json()
-    if isinstance(value, m.Component):
-        return _component(value, components, texts)
-    tag = TAGS.get(type(value))
-    if tag is None:
-        return value
-    if isinstance(value, b.Constant):
-        return {"constant": value.value}
-    body: dict[str, Any] = {}
-    for name, default in _fields(type(value)):
-        item = getattr(value, name)
-        raw = name == "default"  # a port's default is data, whatever it looks like
-        if item != default or type(item) is not type(default):
-            body[name] = item if raw else _write(item, components, texts)
-    return {tag: body}
+class _Writer:
+    """Collects the component table: each component once, after those that it uses; equal texts are one component."""
 
+    def __init__(self) -> None:
+        self.table: list[Any] = []
+        self._places: dict[int, int] = {}
+        self._texts: dict[str, int] = {}
 
-def _component(component: m.Component, components: dict[m.Component, int], texts: list[Any]) -> int:
-    if component not in components:
-        body = {
-            "name": component.name,
-            "inputs": _write(component.inputs, components, texts),
-            "outputs": _write(component.outputs, components, texts),
-            "implementation": _write(component.implementation, components, texts),
-            "description": component.description,
-        }
-        components[component] = len(texts)
-        texts.append(body)
-    return components[component]
+    def component(self, component: m.Component) -> int:
+        place = self._places.get(id(component))
+        if place is None:
+            body = {
+                "name": component.name,
+                "inputs": self.write(component.inputs),
+                "outputs": self.write(component.outputs),
+                "implementation": self.write(component.implementation),
+                "description": component.description,
+            }
+            place = self._texts.setdefault(_dumps(body), len(self.table))
+            if place == len(self.table):
+                self.table.append(body)
+            self._places[id(component)] = place
+        return place
+
+    def write(self, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [self.write(item) for item in value]
+        if isinstance(value, ParameterType | ArtifactType):
+            return value.to_json()
+        if isinstance(value, m.Component):
+            return self.component(value)
+        kind: Any = type(value)
+        if kind not in TAGS:
+            return value
+        body = {}
+        for name, (type_, default) in _schema(kind).items():
+            item = getattr(value, name)
+            if item is default or (type_ is not Any and item == default):
+                continue
+            # What is declared Any is data, whatever it looks like.
+            body[name] = item if type_ is Any else self.write(item)
+        return {TAGS[kind]: body}
 
 
 def pipeline_to_json(pipeline: m.Pipeline) -> str:
-    texts: list[Any] = []
-    root = _component(pipeline.root, {}, texts)
-    whole = {"format": FORMAT, "version": VERSION, "description": pipeline.description, "components": texts, "root": root}
-    return json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _dumps({"format": FORMAT, "version": VERSION, "description": pipeline.description, **component_to_json(pipeline.root)})
 
 
 def component_to_json(component: m.Component) -> dict[str, Any]:
     """One component as plain data: what a work order carries."""
-    texts: list[Any] = []
-    root = _component(component, {}, texts)
-    return {"components": texts, "root": root}
+    writer = _Writer()
+    root = writer.component(component)
+    return {"components": writer.table, "root": root}
 
 
 def component_from_json(data: dict[str, Any]) -> m.Component:
-    """The inverse of ``component_to_json``."""
-    return _components(data["components"])[data["root"]]
+    """The inverse of ``component_to_json``.
 
-
-def _components(texts: list[Any]) -> list[m.Component]:
-    components: list[m.Component] = []
-    for body in texts:
-        components.append(
+    Raises:
+        GraphError: not such data.
+    """
+    known: list[m.Component] = []
+    for body in _wants(data["components"], list):
+        _check_fields("component", body, {"name", "inputs", "outputs", "implementation", "description"})
+        known.append(
             m.Component(
-                name=body["name"],
-                inputs=_read(body["inputs"], components),
-                outputs=_read(body["outputs"], components),
-                implementation=_read(body["implementation"], components),
-                description=body["description"],
+                name=_read(str, body["name"], known),
+                inputs=_read(tuple[m.Port, ...], body["inputs"], known),
+                outputs=_read(tuple[m.Port, ...], body["outputs"], known),
+                implementation=_read(m.Implementation, body["implementation"], known),
+                description=_read(str, body["description"], known),
             )
         )
-    return components
+    return _component(data["root"], known)
 
 
-def _read(value: Any, components: list[m.Component]) -> Any:
-    if isinstance(value, list):
-        return tuple(_read(item, components) for item in value)
-    if not isinstance(value, dict) or len(value) != 1:
-        return value
-    (tag, body), = value.items()
-    if tag == "constant":
-        return b.Constant(body)
-    kind = KINDS.get(tag)
-    if kind is None:
-        return value
-    known = {name for name, _ in _fields(kind)}
-    if unknown := set(body) - known:
-        raise GraphError(f"pipeline text: {tag} has unknown fields {sorted(unknown)}; it was written by a later flowcore")
-    arguments = {name: _field(kind, name, item, components) for name, item in body.items()}
-    return kind(**arguments)
+def _component(place: Any, known: list[m.Component]) -> m.Component:
+    # Only earlier ones: no component can contain itself.
+    number: int = _wants(place, int)
+    if number not in range(len(known)):
+        raise GraphError(f"not a pipeline: there is no component {number} before its use")
+    return known[number]
 
 
-def _field(kind: type[Any], name: str, item: Any, components: list[m.Component]) -> Any:
-    if name == "default":
-        return item
-    if kind is m.Port and name == "type":
-        return port_type_from_json(item)
-    if kind is m.Task and name == "component":
-        return components[item]
-    return _read(item, components)
+def _wants(data: Any, kind: type[Any]) -> Any:
+    if type(data) is not kind:
+        raise GraphError(f"not a pipeline: got {repr(data)[:60]}, wants {kind.__name__}")
+    return data
+
+
+def _check_fields(what: str, body: Any, known: set[str]) -> None:
+    if unknown := set(_wants(body, dict)) - known:
+        names = ", ".join(sorted(map(repr, unknown)))
+        raise GraphError(f"not a pipeline that this flowcore reads: {what} has unknown fields {names}; upgrade flowcore")
+
+
+def _read(type_: Any, data: Any, known: list[m.Component]) -> Any:
+    """``data`` as a value of a declared type."""
+    if type_ is Any:
+        return data
+    if type_ is m.Component:
+        return _component(data, known)
+    if type_ == PortType:
+        return port_type_from_json(data)
+    if type_ is float:
+        return data if type(data) is float else float(_wants(data, int))
+    arguments = get_args(type_)
+    if get_origin(type_) is tuple:
+        items = _wants(data, list)
+        each = [arguments[0]] * len(items) if arguments[-1] is Ellipsis else list(arguments)
+        return tuple(_read(kind, item, known) for kind, item in zip(each, items, strict=True))
+    if get_origin(type_) in (Union, types.UnionType):
+        return _read(_member(arguments, data), data, known)
+    if type_ not in TAGS:
+        return _wants(data, type_) if data is not None or type_ is not types.NoneType else None
+    body = _wants(data, dict)[TAGS[type_]]
+    schema = _schema(type_)
+    _check_fields(TAGS[type_], body, set(schema))
+    missing = [name for name, (_, default) in schema.items() if name not in body and default is MISSING]
+    if missing or len(data) > 1:
+        raise GraphError(f"not a pipeline: {TAGS[type_]} has no {', '.join(missing) or 'single tag'}")
+    return type_(**{name: _read(schema[name][0], item, known) for name, item in body.items()})
+
+
+def _member(members: tuple[Any, ...], data: Any) -> Any:
+    """Which member of a union ``data`` is: by its tag, else by its own type."""
+    if isinstance(data, dict) and len(data) == 1:
+        kind: Any = KINDS.get(next(iter(data)))
+    else:
+        kind = float if float in members and type(data) is int else type(data)
+    if kind not in members:
+        raise GraphError(f"not a pipeline: got {repr(data)[:60]} where it cannot be")
+    return kind
 
 
 def pipeline_from_json(text: str) -> m.Pipeline:
@@ -153,10 +194,12 @@ def pipeline_from_json(text: str) -> m.Pipeline:
         data = json.loads(text)
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise GraphError(f"not a pipeline: the text has no format {FORMAT!r}")
-        if data["version"] > VERSION:
-            raise GraphError(f"pipeline text of version {data['version']}; this flowcore reads up to {VERSION}: upgrade flowcore")
-        pipeline = m.Pipeline(_components(data["components"])[data["root"]], data["description"])
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        version = _wants(data["version"], int)
+        if not 1 <= version <= VERSION:
+            raise GraphError(f"pipeline text of version {version}; this flowcore reads 1 to {VERSION}: upgrade flowcore")
+        _check_fields("the text", data, {"format", "version", "description", "components", "root"})
+        pipeline = m.Pipeline(component_from_json(data), _wants(data["description"], str))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise GraphError(f"not a pipeline: {type(error).__name__}: {error}") from error
     from flowcore.graph.checks import check_pipeline
 

@@ -33,9 +33,21 @@ class ParameterType:
 
     @classmethod
     def from_json(cls, data: Any) -> ParameterType:
+        """The inverse of ``to_json``.
+
+        Raises:
+            ValueError, KeyError, TypeError: there is no such type.
+        """
         if isinstance(data, str):
-            return cls(data)
-        return cls(data["name"], tuple(cls.from_json(item) for item in data["items"]), data["optional"])
+            found = cls(data)
+        else:
+            found = cls(data["name"], tuple(cls.from_json(item) for item in data["items"]), data["optional"])
+        arity = {"list": (0, 1), "dict": (0, 2)}.get(found.name, (0,))
+        key = found.items[0] if found.name == "dict" and found.items else None
+        plain_key = key is None or (key.name in SCALARS and not key.optional)
+        if found.name not in NAMES or len(found.items) not in arity or type(found.optional) is not bool or not plain_key:
+            raise ValueError(f"{data!r} is no parameter type")
+        return found
 
     def accepts(self, other: ParameterType) -> bool:
         """Whether every value of ``other`` may be given where this type is wanted (an int may be given for a float)."""
@@ -68,7 +80,15 @@ class ArtifactType:
 
     @classmethod
     def from_json(cls, data: Any) -> ArtifactType:
-        return cls(data["artifact"], data["list"], data["optional"])
+        """The inverse of ``to_json``.
+
+        Raises:
+            ValueError, KeyError: there is no such type.
+        """
+        found = cls(data["artifact"], data["list"], data["optional"])
+        if [type(value) for value in (found.schema_title, found.is_list, found.optional)] != [str, bool, bool]:
+            raise ValueError(f"{data!r} is no artifact type")
+        return found
 
     def accepts(self, other: ArtifactType) -> bool:
         """Kubeflow's rule: the same title, or either side ``system.Artifact``; lists only for lists."""

@@ -12,14 +12,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flowcore.dsl.component import ComponentFunction
-from flowcore.executor import CodeRef, Event, Executor, Finished, Lost, Output, Reported, Started, Status, WorkOrder
-from flowcore.graph import PythonFunction
+from flowcore.executor import Event, Executor, Finished, Lost, Output, Reported, Started, Status, WorkOrder
+from flowcore.graph import CodeRef, PythonFunction
 from flowcore.testing import bodies
 
 WAIT_SECONDS = 60.0
@@ -267,7 +268,7 @@ class ExecutorConformance:
             pytest.skip("an order in this process carries the function itself")
         order = bench.order(bodies.echo, value=1)
         assert order.code is not None
-        order.code.digest = "0" * 64
+        order.code = replace(order.code, digest="0" * 64)
         bench.send(order)
         end = bench.end_of(order)
         assert isinstance(end, Finished)
