@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 
 from flowcore.errors import RecordError
 
 APPLICATION_ID = 0x666C6F77  # "flow"
 VERSION = 1
+#: How long a statement waits for other processes that write the same file.
+BUSY_SECONDS = 30.0
 
 SCHEMA = """
 CREATE TABLE pipelines (hash TEXT PRIMARY KEY, name TEXT NOT NULL, json TEXT NOT NULL) WITHOUT ROWID;
@@ -96,9 +99,9 @@ def connect(path: str | None, *, synchronous: str = "normal", create: bool = Tru
     _refuse_unusable(path, exists=exists)
     connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         if not _check_ours(connection, path):
-            connection.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(connection)
             connection.execute("BEGIN IMMEDIATE")
             if not connection.execute("PRAGMA user_version").fetchone()[0]:  # else another process was first
                 _create(connection)
@@ -113,6 +116,20 @@ def connect(path: str | None, *, synchronous: str = "normal", create: bool = Tru
         if connection is not None:
             connection.close()
         raise
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. Unlike a transaction this never waits: two processes that make one record both try until one has done it."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _create(connection: sqlite3.Connection) -> None:

@@ -162,11 +162,19 @@ class RunRecorder:
             self._event("waiting", path, {"reason": reason})
         self._touch()
 
-    def ended(self, path: str, state: str, error: TaskError | None = None, reason: str | None = None) -> None:
-        """A task came to a terminal state other than a committed success, or a group came to its end."""
+    def ended(
+        self,
+        path: str,
+        state: str,
+        error: TaskError | None = None,
+        reason: str | None = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """A task came to a terminal state other than a committed success, or a group came to its end with its outputs."""
         with self._swap:
             task = self._task(path)
             task.state, task.finished, task.error, task.reason = state, time.time(), error, reason
+            task.outputs = outputs
             del self._live[path]
             data: dict[str, Any] = {"state": state}
             if error is not None:

@@ -61,13 +61,17 @@ class Commit:
 
 @dataclass(slots=True)
 class Moved:
-    """A task came to another state; SUBMITTED and a leaf's SUCCEEDED are told by Submit and Commit instead."""
+    """A task came to another state; SUBMITTED and a leaf's SUCCEEDED are told by Submit and Commit instead.
+
+    ``outputs`` are those of a group that ended: what its scope gives, or a loop's lists.
+    """
 
     path: str
     state: TaskState
     attempt_id: str | None = None
     error: TaskError | None = None
     reason: str | None = None
+    outputs: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)

@@ -408,7 +408,7 @@ class RunState:
             state = max(group.worst, S.CANCELED, key=_RANK.__getitem__) if len(done) < len(group.items) else group.worst
         node.group = None
         self._move(node, state)
-        self._commands.append(Moved(node.path, state))
+        self._commands.append(Moved(node.path, state, outputs=node.outputs))
         self._todo.append((self._settle, node))
 
     def _finish(self, worst: TaskState, outputs: dict[str, Any]) -> None:

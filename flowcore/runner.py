@@ -151,15 +151,12 @@ class Driver:
     def _loop(self) -> None:
         inbox, work = self._inbox, self._executor.work
         while self.finish is None:
+            if (self._timers and self._fire_timers()) or (inbox.empty() and work()):
+                continue
             try:
-                event = inbox.get_nowait()
+                event = inbox.get(timeout=self._wait_seconds())
             except queue.Empty:
-                if self._fire_timers() or work():
-                    continue
-                try:
-                    event = inbox.get(timeout=self._wait_seconds())
-                except queue.Empty:
-                    continue
+                continue
             self._take(event)
 
     def _wait_seconds(self) -> float | None:
@@ -300,7 +297,8 @@ class Driver:
         elif command.state is TaskState.WAITING:
             self._recorder.again(command.path, command.error, command.reason)
         else:
-            self._recorder.ended(command.path, command.state, command.error, command.reason)
+            outputs = None if not command.outputs else outputs_to_json(command.outputs)
+            self._recorder.ended(command.path, command.state, command.error, command.reason, outputs)
 
     def _cancel(self, command: Cancel) -> None:
         self._executor.cancel(command.attempt_id)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flowcore.errors import FlowcoreError, RunCanceled, RunFailed
 from flowcore.executor import TaskError
-from flowcore.graph import ArtifactType, Pipeline, Port
+from flowcore.graph import ArtifactType, Dag, Pipeline, Port
+from flowcore.graph.checks import output_type
 from flowcore.graph.walk import task_at
 from flowcore.records import LogLine, Records, RunEvent, RunRow, TaskRow
 from flowcore.run_state import RunStatus, TaskState
@@ -230,6 +232,10 @@ class TaskRun:
         """Its outputs by name: values and artifacts; a loop's are the lists over its iterations."""
         task = task_at(self._run.pipeline, self.path)
         ports = task.component.output_ports
+        if isinstance(task.component.implementation, Dag):
+            types = {name: output_type(task, port) for name, port in ports.items()}
+            stored = self._run._stored(self._row.outputs)
+            return {name: self._run._value(value, replace(ports[name], type=types[name])) for name, value in stored.items()}
         found = {name: self._run._value(value, ports[name]) for name, value in self._row.outputs.items()}
         lists: dict[str, list[Artifact]] = {}
         for _, port, position, ref in self._run._records.artifacts(self._run.run_id, self.path):

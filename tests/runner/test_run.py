@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, List  # noqa: UP035  Kubeflow's authors write it so
 
 import pytest
 
@@ -47,6 +47,39 @@ def test_loops_conditions_and_collected_values_are_the_same_in_each_mode(executo
         "small": "SUCCEEDED",
         "small/add": "SUCCEEDED",
     }
+
+
+def test_groups_have_their_outputs_too() -> None:
+    @dsl.pipeline
+    def inner(rows: int) -> float:
+        table = pipelines.write(rows=rows)
+        return pipelines.train(table=table.outputs["table"]).output
+
+    @dsl.component
+    def count(models: List[dsl.Model]) -> int:  # noqa: UP006
+        return sum(model.load()["rows"] for model in models)
+
+    @dsl.pipeline
+    def outer() -> int:
+        inner(rows=2)
+        table = pipelines.write(rows=5)
+        with dsl.ParallelFor([0.1, 0.2], name="rates") as rate:
+            trained = pipelines.train(table=table.outputs["table"], rate=rate)
+        return count(models=dsl.Collected(trained.outputs["model"])).output
+
+    run = flowcore.run(outer)
+    assert run.output == 10
+    assert run.tasks["inner"].outputs == {"Output": 1.0}
+    (models,) = run.tasks["rates"].outputs.values()
+    assert [model.load()["rate"] for model in models] == [0.1, 0.2]
+
+
+def test_traceback_begins_at_the_authors_line() -> None:
+    with pytest.raises(RunFailed) as caught:
+        flowcore.run(pipelines.failing, executor=LocalExecutor(mode="inline"))
+    trace = next(iter(caught.value.failures.values())).traceback
+    assert trace.startswith("Traceback (most recent call last):\n")
+    assert trace.count("File ") == 1
 
 
 def test_artifacts_metrics_and_lineage_are_recorded_in_each_mode(executor: LocalExecutor) -> None:
