@@ -13,7 +13,7 @@ from typing import Any
 
 from flowcore.artifacts.types import ArtifactRef
 from flowcore.graph import CodeRef, Component, Settings
-from flowcore.graph.serialization import component_from_json, component_to_json
+from flowcore.graph.serialization import component_from_text, component_to_text
 
 ORDER_FORMAT = 1
 
@@ -45,7 +45,7 @@ class WorkOrder:
             "format": ORDER_FORMAT,
             "attempt_id": self.attempt_id,
             "task": self.task,
-            "component": component_to_json(self.component),
+            "component": component_to_text(self.component),
             "arguments": self.arguments,
             "artifacts": {name: _refs_to_json(refs) for name, refs in self.artifacts.items()},
             "code": None if self.code is None else {name: getattr(self.code, name) for name in CodeRef.__slots__},
@@ -71,7 +71,7 @@ class WorkOrder:
         return cls(
             attempt_id=data["attempt_id"],
             task=data["task"],
-            component=component_from_json(data["component"]),
+            component=component_from_text(data["component"]),
             arguments=data["arguments"],
             artifacts={name: _refs_from_json(refs) for name, refs in data["artifacts"].items()},
             code=None if data["code"] is None else CodeRef(**data["code"]),

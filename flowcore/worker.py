@@ -18,7 +18,7 @@ from flowcore.capture import Sink, into
 from flowcore.code import load_function
 from flowcore.errors import ArtifactError, ValueEncodingError
 from flowcore.executor import Event, Finished, Outcome, Output, Reported, Started, Status, TaskError, WorkOrder
-from flowcore.graph import ArtifactType, Component, Port, PythonFunction
+from flowcore.graph import ArtifactType, CodeRef, Component, Port, PythonFunction
 from flowcore.values import decoder, encoder, from_text, to_text
 
 if TYPE_CHECKING:
@@ -42,10 +42,26 @@ CURRENT_TASK: ContextVar[TaskContext | None] = ContextVar("flowcore_task", defau
 
 
 class Stores:
-    """The artifact stores that one worker has open, by root."""
+    """What one worker keeps between its orders: the artifact stores that it has open, by root, and the functions it has found."""
 
     def __init__(self) -> None:
         self._open: dict[str, ArtifactStore] = {}
+        self._functions: dict[CodeRef, Callable[..., Any]] = {}
+
+    def function(self, order: WorkOrder) -> Callable[..., Any]:
+        """The function of an order: the one that it carries, else the one that its code names.
+
+        Raises:
+            CodeError: it is not there, or other code than the driver's.
+        """
+        if order.function is not None:
+            return order.function
+        code = order.code
+        assert code is not None
+        function = self._functions.get(code)
+        if function is None:
+            function = self._functions[code] = load_function(code, self.get(order) if code.blob else None)
+        return function
 
     def get(self, order: WorkOrder) -> ArtifactStore:
         """The store of the order's pipeline_root."""
@@ -114,10 +130,7 @@ def run_order(
     execution: Execution | None = None
     try:
         plan = _call_plan(order.component)
-        function = order.function
-        if function is None:
-            assert order.code is not None
-            function = load_function(order.code, stores.get(order) if order.code.blob else None)
+        function = stores.function(order)
         arguments = order.arguments
         call: dict[str, Any] = {}
         for name, decode, port_where in plan.values:

@@ -26,14 +26,17 @@ NAME_BYTES = 200
 
 
 def check_pipeline(pipeline: Pipeline) -> None:
-    """Raise the first thing that is wrong.
+    """Raise the first thing that is wrong. A pipeline is frozen, so one that passed is not looked at again.
 
     Raises:
         CycleError, GraphError, TypeMismatch: name the DAG, the task and the port.
     """
+    if "_checked" in pipeline.__dict__:
+        return
     if not isinstance(pipeline.root.implementation, Dag):
         raise GraphError(f"pipeline {pipeline.name!r} has no tasks: its root is a function")
     _check_component(pipeline.root, set())
+    pipeline.__dict__["_checked"] = True
 
 
 def dependencies(task: Task) -> dict[str, bool]:

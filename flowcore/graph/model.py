@@ -187,6 +187,10 @@ class Pipeline:
 
     def to_json(self) -> str:
         """The canonical, versioned JSON text: equal pipelines give equal texts."""
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         from flowcore.graph.serialization import pipeline_to_json
 
         return pipeline_to_json(self)

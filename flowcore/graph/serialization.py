@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import types
 from dataclasses import MISSING, fields
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from flowcore.errors import GraphError
@@ -107,6 +107,24 @@ def component_to_json(component: m.Component) -> dict[str, Any]:
     writer = _Writer()
     root = writer.component(component)
     return {"components": writer.table, "root": root}
+
+
+def component_to_text(component: m.Component) -> str:
+    """One component as text, made once: orders of the same task carry the same text."""
+    text: str | None = component.__dict__.get("_text")
+    if text is None:
+        text = component.__dict__["_text"] = _dumps(component_to_json(component))
+    return text
+
+
+@lru_cache(maxsize=1024)
+def component_from_text(text: str) -> m.Component:
+    """The inverse of ``component_to_text``; equal texts give one component.
+
+    Raises:
+        GraphError: not such a text.
+    """
+    return component_from_json(json.loads(text))
 
 
 def component_from_json(data: dict[str, Any]) -> m.Component:
