@@ -6,10 +6,12 @@ the body, a cancel or the close comes first.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -19,13 +21,18 @@ from typing import Protocol
 from flowcore.capture import capturing
 from flowcore.executor import Event, Finished, Lost, Outcome, Started, Status, WorkOrder, event_from_json
 from flowcore.wire import receive, send
-from flowcore.worker import Stores, run_order
+from flowcore.worker import Stores, run_order, task_error
 
 Report = Callable[[Event], None]
+#: How long a silent socket is waited for before its process is looked at: one second, as a C timeval.
+_LOOK = struct.pack("ll", 1, 0)
 
 
 class Worker(Protocol):
     """Runs orders one after another, on the thread that calls it."""
+
+    def begin(self) -> None:
+        """An order is about to run: from here on ``kill`` means that one."""
 
     def run(self, order: WorkOrder, report: Report) -> Finished | Lost: ...
 
@@ -41,12 +48,15 @@ class ThreadWorker:
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
 
+    def begin(self) -> None:
+        pass
+
     def run(self, order: WorkOrder, report: Report) -> Finished | Lost:
         try:
             outcome = run_order(order, report, self._stores, where=threading.current_thread().name)
-        except KeyboardInterrupt:
-            # Only a body can raise it here: the terminal's goes to the main thread.
-            outcome = Outcome(Status.CANCELED)
+        except KeyboardInterrupt as error:
+            # Only a body can raise it here, so it is a result: the terminal's goes to the main thread.
+            outcome = Outcome(Status.FAILED, error=task_error(error))
         return Finished(order.attempt_id, outcome)
 
     def kill(self) -> bool:
@@ -62,6 +72,12 @@ class ProcessWorker:
     def __init__(self, stores: Stores) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
+        #: Guards the two below against ``kill``, which comes from other threads.
+        self._lock = threading.Lock()
+        self._killed = False
+
+    def begin(self) -> None:
+        self._killed = False
 
     def run(self, order: WorkOrder, report: Report) -> Finished | Lost:
         started = False
@@ -71,7 +87,7 @@ class ProcessWorker:
         except OSError as error:
             self.close()
             return Lost(order.attempt_id, f"the worker process cannot be reached: {error}", started=False)
-        while (message := receive(connection)) is not None:
+        while (message := receive(connection, self._lives)) is not None:
             event = event_from_json(message)
             if isinstance(event, Finished):
                 return event
@@ -80,14 +96,16 @@ class ProcessWorker:
         return Lost(order.attempt_id, self._death(), started)
 
     def _connect(self) -> socket.socket:
-        if self._connection is not None and self._process is not None and self._process.poll() is None:
+        if self._connection is not None and self._lives():
             return self._connection
         self.close()
         ours, theirs = socket.socketpair()
+        self._connection = ours
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _LOOK)
         with theirs:
             restore = {"PYTHONPATH": os.environ.get("PYTHONPATH"), "PYTHONSAFEPATH": os.environ.get("PYTHONSAFEPATH")}
             path = [os.path.abspath(entry) for entry in sys.path]
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "flowcore.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -95,9 +113,16 @@ class ProcessWorker:
                 # A Ctrl-C at the terminal is for the driver, which then tells its workers.
                 start_new_session=True,
             )
-        self._connection = ours
+        with self._lock:
+            self._process = process
+            if self._killed:  # while it was being started
+                _end_group(process)
         send(ours, {"sys_path": path, "restore_env": restore})
         return ours
+
+    def _lives(self) -> bool:
+        # Asked for besides the socket's end: a child that a body forked may hold the socket open after its parent's death.
+        return self._process is not None and self._process.poll() is None
 
     def _death(self) -> str:
         process = self._process
@@ -110,19 +135,27 @@ class ProcessWorker:
         return f"worker process {process.pid} ended with exit code {code}"
 
     def kill(self) -> bool:
-        process = self._process
-        if process is not None:
-            process.kill()
-        return process is not None
+        with self._lock:
+            self._killed = True
+            if self._process is not None:
+                _end_group(self._process)
+        return True
 
     def close(self) -> None:
-        connection, process = self._connection, self._process
-        self._connection = self._process = None
+        with self._lock:
+            connection, process = self._connection, self._process
+            self._connection = self._process = None
         if connection is not None:
             connection.close()
         if process is not None:
-            process.kill()  # between orders it holds nothing; within one it was told to end
+            _end_group(process)  # between orders it holds nothing; within one it was told to end
             process.wait()
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a worker, which leads a group of its own, and what its bodies left running there."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 class Pool:
@@ -154,12 +187,12 @@ class Pool:
             self._grow()
 
     def _grow(self) -> None:
-        if self._queue.qsize() > self._idle and len(self._threads) < self._size:
+        if self._queue.qsize() > self._idle and len(self._threads) < self._size and not self._closed:
             worker = self._kind(self._stores)
             thread = threading.Thread(target=self._serve, args=[worker], name=f"flowcore-{len(self._threads)}", daemon=True)
+            thread.start()  # it waits for the lock that we hold
             self._threads[thread] = worker
             self._idle += 1
-            thread.start()
 
     def _serve(self, worker: Worker) -> None:
         me = threading.current_thread()
@@ -167,20 +200,31 @@ class Pool:
             while (order := self._queue.get()) is not None:
                 attempt_id = order.attempt_id
                 with self._lock:
-                    if attempt_id not in self._live:
+                    if self._closed or attempt_id not in self._live:
                         continue
                     self._live[attempt_id] = worker
+                    worker.begin()
                     self._idle -= 1
-                end = worker.run(order, self._while_live(attempt_id))
+                    self._grow()  # an order that came while we took this one counted on us
+                end = self._run(worker, order)
                 with self._lock:
                     kept = me in self._threads
                     self._idle += kept
                     end = self._killed.pop(attempt_id, end)
-                self._end(end)
+                    known = self._live.pop(attempt_id, None) is not None
+                if known:
+                    self._report(end)
                 if not kept:
                     return
         finally:
             worker.close()
+
+    def _run(self, worker: Worker, order: WorkOrder) -> Finished | Lost:
+        try:
+            return worker.run(order, self._while_live(order.attempt_id))
+        except Exception as error:  # noqa: BLE001  such as options that are not JSON: nobody else would report this attempt's end
+            worker.close()
+            return Finished(order.attempt_id, Outcome(Status.FAILED, error=task_error(error)))
 
     def _while_live(self, attempt_id: str) -> Report:
         def report(event: Event) -> None:

@@ -50,18 +50,26 @@ _SINK: ContextVar[Sink | None] = ContextVar("flowcore_sink", default=None)
 class _StreamProxy:
     """Stands for sys.stdout or sys.stderr while a run is active."""
 
-    def __init__(self, stream: str, original: TextIO) -> None:
+    def __init__(self, stream: str, original: TextIO | None) -> None:
         self._stream = stream
         self._original = original
 
     def write(self, text: str) -> int:
         sink = _SINK.get()
         if sink is None:
-            return self._original.write(text)
+            return self._write_on(text)
         sink.add(self._stream, text)
         if sink.passthrough:
-            self._original.write(text)
+            self._write_on(text)
         return len(text)
+
+    def _write_on(self, text: str) -> int:
+        # A process without a terminal may have no stream at all; print is silent then.
+        return len(text) if self._original is None else self._original.write(text)
+
+    def flush(self) -> None:
+        if self._original is not None:
+            self._original.flush()
 
     def writelines(self, lines: Any) -> None:
         for line in lines:
@@ -75,7 +83,10 @@ class _LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         sink = _SINK.get()
         if sink is not None:
-            sink.add("log", self.format(record) + "\n")
+            try:
+                sink.add("log", self.format(record) + "\n")
+            except Exception:  # noqa: BLE001  a record that cannot be formatted is reported as every handler does, not raised
+                self.handleError(record)
         last = logging.lastResort
         if (
             last is not None

@@ -6,6 +6,7 @@ Facts are kept in memory until the writer takes the group; ``flush`` waits until
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import threading
 import time
@@ -22,11 +23,25 @@ if TYPE_CHECKING:
 #: How often the lease is renewed and requests of other processes are looked for.
 LOOK_SECONDS = 1.0
 
-to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+#: ASCII only: SQLite refuses a lone surrogate, which a Python string may hold.
+to_json = json.JSONEncoder(separators=(",", ":")).encode
 
-_UPSERT_TASK = f"INSERT OR REPLACE INTO tasks ({', '.join(TASK_COLUMNS)}) VALUES ({', '.join('?' * len(TASK_COLUMNS))})"
+# One step for all rows of a group: with one a row the writer would wait for the interpreter's lock as often.
+_TASK_VALUES = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(TASK_COLUMNS)))
+_UPSERT_TASKS = f"INSERT OR REPLACE INTO tasks ({', '.join(TASK_COLUMNS)}) SELECT {_TASK_VALUES} FROM json_each(?)"
 _INSERT_USE = "INSERT OR IGNORE INTO artifact_uses VALUES (?, ?, ?, ?, ?)"
 _INSERT_ARTIFACT = "INSERT OR REPLACE INTO artifacts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+_INT64 = 1 << 63
+
+
+def _column_real(value: float) -> float:
+    """A metric as SQLite takes it: an int may be larger than its integers, even than every float."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 class _Task:
@@ -73,6 +88,8 @@ class RunRecorder:
         self._writing = threading.Lock()
         self.failure: BaseException | None = None
         self.dirty = False
+        #: A group was taken and is not durable yet. Set before ``dirty`` is cleared, so one of the two always shows.
+        self.taken = False
 
     def _touch(self) -> None:
         if not self.dirty:
@@ -101,12 +118,19 @@ class RunRecorder:
             self._rows.append((statement, (state, text, now, self._run)))
         self._touch()
 
-    def submitted(self, path: str, number: int, inputs: dict[str, Any], uses: list[tuple[str, int, str]]) -> None:
-        """An attempt was handed to an executor; ``uses`` are (port, position, URI) of the artifacts that it reads."""
+    def submitted(
+        self, path: str, number: int, inputs: dict[str, Any], uses: list[tuple[str, int, str]], *, leaves: bool = True
+    ) -> None:
+        """An attempt was handed to an executor; ``uses`` are (port, position, URI) of the artifacts that it reads.
+
+        One that ``leaves`` nothing outside this process is not looked for by a later driver: its row is written once it runs.
+        """
         with self._swap:
-            task = self._task(path)
+            task = self._task(path) if leaves else self._live.setdefault(path, _Task())
             task.state, task.attempt, task.inputs = "SUBMITTED", number, inputs
-            task.started = task.finished = task.place = None
+            task.started = task.finished = task.place = task.execution = None
+            if not leaves:
+                return
             if number == 1:
                 for port, position, uri in uses:
                     self._rows.append((_INSERT_USE, (self._run, path, port, position, uri)))
@@ -147,6 +171,9 @@ class RunRecorder:
                             self._metric(path, name, None, value, now)
 
     def _metric(self, path: str, name: str, step: int | None, value: float, now: float) -> None:
+        value = _column_real(value)
+        if step is not None:
+            step = max(-_INT64, min(step, _INT64 - 1))
         self._rows.append(("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", (self._run, path, name, step, value, now)))
 
     def reported(self, path: str, name: str, step: int, value: float) -> None:
@@ -173,7 +200,8 @@ class RunRecorder:
         """A task came to a terminal state other than a committed success, or a group came to its end with its outputs."""
         with self._swap:
             task = self._task(path)
-            task.state, task.finished, task.error, task.reason = state, time.time(), error, reason
+            task.state, task.finished, task.error = state, time.time(), error
+            task.reason = reason
             task.outputs = outputs
             del self._live[path]
             data: dict[str, Any] = {"state": state}
@@ -209,7 +237,7 @@ class RunRecorder:
         Raises:
             RecordError: it cannot be written, or another driver has the run.
         """
-        if self.dirty or self.failure is not None:
+        if self.dirty or self.taken or self.failure is not None:
             self._records.wait_group(self)
 
     def close(self) -> None:
@@ -230,6 +258,7 @@ class RunRecorder:
             if self.failure is not None or not (self.dirty or look):
                 return
             with self._swap:
+                self.taken = True
                 self.dirty = False
                 changed, self._changed = self._changed, {}
                 events, self._events = self._events, []
@@ -239,7 +268,8 @@ class RunRecorder:
             try:
                 with self._records.transaction() as connection:
                     self._hold_lease(connection)
-                    connection.executemany(_UPSERT_TASK, tasks)
+                    if tasks:
+                        connection.execute(_UPSERT_TASKS, (to_json(tasks),))
                     for statement, values in rows:
                         connection.execute(statement, values)
                     if events:
@@ -252,6 +282,8 @@ class RunRecorder:
             except BaseException:
                 self.dirty = True
                 raise
+            finally:
+                self.taken = False
             self._next_look = now + LOOK_SECONDS
         for kind in requests:
             self._on_request(kind)

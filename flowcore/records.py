@@ -143,11 +143,12 @@ class Records:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield connection
+                    connection.execute("COMMIT")
                 except BaseException:
-                    connection.execute("ROLLBACK")
+                    if connection.in_transaction:  # a full disk has rolled it back already
+                        connection.execute("ROLLBACK")
                     raise
-                connection.execute("COMMIT")
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:
                 raise RecordError(f"the record {self.path or 'in memory'} cannot be written: {error}") from error
 
     @contextmanager
@@ -214,7 +215,7 @@ class Records:
         with self._written:
             # The group in progress may have begun before the last facts: the one after it has not.
             wanted = self._group + 2
-            while self._group < wanted and recorder.failure is None and recorder.dirty:
+            while self._group < wanted and recorder.failure is None and (recorder.dirty or recorder.taken):
                 self._urgent.set()
                 self._wake.set()
                 self._written.wait(1.0)

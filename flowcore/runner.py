@@ -162,7 +162,8 @@ class Driver:
     def _wait_seconds(self) -> float | None:
         if not self._timers:
             return None
-        return max(0.0, self._timers[0][0] - time.monotonic())
+        # Not longer than threads can wait at all.
+        return max(0.0, min(self._timers[0][0] - time.monotonic(), 3600.0))
 
     def _fire_timers(self) -> bool:
         fired = False
@@ -220,8 +221,12 @@ class Driver:
         for command in commands:
             if type(command) is Submit:
                 orders.append(self._order(command))
-            else:
-                do[type(command)](command)
+                continue
+            if type(command) is Cancel and orders:
+                # It may be of one of these, and an executor ignores what it does not know.
+                self._send(orders)
+                orders = []
+            do[type(command)](command)
         self._send(orders)
 
     def _send(self, orders: list[WorkOrder]) -> None:
@@ -248,9 +253,10 @@ class Driver:
             arguments, artifacts, uses = _split(component, command.inputs)
         else:
             arguments, artifacts, uses = command.inputs, {}, []
-        self._recorder.submitted(command.path, command.number, arguments, uses)
+        leaves = seals or not self._executor.in_process
+        self._recorder.submitted(command.path, command.number, arguments, uses, leaves=leaves)
         order = WorkOrder(attempt_id, command.path, component, arguments, artifacts, settings=command.task.settings)
-        if seals or not self._executor.in_process:
+        if leaves:
             order.pipeline_root, order.storage_options = self._store.root, self._store.storage_options
         if seals:
             order.output_uri = "/".join([self._base, command.path, str(command.number)])

@@ -282,12 +282,17 @@ def task_error(error: BaseException) -> TaskError:
     """An exception as text, its traceback from the author's first line on; causes and notes included."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    lines = traceback.TracebackException(kind, error, _authors_part(error.__traceback__), compact=True).format()
+    trace = _authors_part(error.__traceback__)
+    # An exception whose text cannot be had is still a result: what its own code raises must not replace it.
     try:
         message = str(error)
-    except Exception:  # noqa: BLE001  an exception whose __str__ fails is still an exception
+    except BaseException:  # noqa: BLE001
         message = f"<{name} whose text cannot be had>"
-    return TaskError(name, message, "".join(lines), error)
+    try:
+        text = "".join(traceback.TracebackException(kind, error, trace, compact=True).format())
+    except BaseException:  # noqa: BLE001
+        text = "".join([*traceback.format_tb(trace), f"{name}: {message}\n"])
+    return TaskError(name, message, text, error)
 
 
 def _authors_part(trace: TracebackType | None) -> TracebackType | None:
@@ -308,6 +313,7 @@ def report_value(step: int, value: float, name: str) -> None:
 def main(arguments: list[str]) -> None:
     """Serve orders from the socket whose file descriptor is the only argument."""
     import queue
+    import signal
     import socket
     import threading
 
@@ -315,6 +321,7 @@ def main(arguments: list[str]) -> None:
     from flowcore.wire import receive, send
 
     connection = socket.socket(fileno=int(arguments[0]))
+    connection.set_inheritable(False)
     hello = receive(connection)
     if hello is None:
         return
@@ -329,7 +336,10 @@ def main(arguments: list[str]) -> None:
     def read() -> None:
         while (message := receive(connection)) is not None:
             orders.put(message)
-        os._exit(0)  # the driver is gone or wants an end: nothing here may outlive it
+        # The driver is gone or wants an end: nothing here may outlive it, nor what bodies left running.
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(0)
 
     threading.Thread(target=read, name="flowcore-orders", daemon=True).start()
     lock = threading.Lock()

@@ -239,3 +239,30 @@ def test_record_holds_nothing_that_runs_when_it_is_read(tmp_path: Path) -> None:
     connection.close()
     assert kinds == {"table", "index"}
     assert "BLOB" not in types
+
+
+def test_any_text_that_a_python_string_can_hold_is_kept(records: Records) -> None:
+    text = "grüße 데이터 \ud800 \x00 \"quoted\" \\ \n"
+    recorder = begin(records)
+    recorder.submitted("a", 1, {"x": text, "nan": float("nan")}, [])
+    recorder.ended("a", "FAILED", TaskError("ValueError", text, text), reason="plain")
+    recorder.submitted("b", 1, {"x": text}, [])
+    recorder.committed("b", Outcome(Status.SUCCEEDED, {"Output": text}))
+    recorder.close()
+    failed, done = sorted(records.tasks("r1"), key=lambda task: task.path)
+    assert failed.inputs["x"] == text
+    assert failed.inputs["nan"] != failed.inputs["nan"]
+    assert failed.error == TaskError("ValueError", text, text)
+    assert done.outputs == {"Output": text}
+
+
+def test_row_of_a_new_attempt_has_nothing_of_the_one_before(records: Records) -> None:
+    recorder = begin(records)
+    recorder.submitted("a", 1, {}, [])
+    recorder.running("a", "there", "0badcafe")
+    recorder.again("a", TaskError("ValueError", "first"), "retry 1 of 1")
+    recorder.submitted("a", 2, {}, [])
+    recorder.flush()
+    (task,) = records.tasks("r1")
+    assert (task.state, task.attempt, task.place, task.execution, task.started_at) == ("SUBMITTED", 2, None, None, None)
+    assert (task.error, task.reason) == (None, None)
