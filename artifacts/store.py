@@ -23,7 +23,7 @@ from typing import Any, Self
 from flowcore.artifacts.digests import is_sha256
 from flowcore.artifacts.execution import OUTCOME, Execution, new_artifact
 from flowcore.artifacts.local_files import LocalFiles, changed, missing, remove_tree
-from flowcore.artifacts.places import check_segment, file_name, local_path, normal_root, protocol_of, reason
+from flowcore.artifacts.places import check_segment, local_path, normal_root, protocol_of, reason
 from flowcore.artifacts.remote_files import RemoteFiles
 from flowcore.artifacts.types import Artifact, ArtifactRef
 from flowcore.errors import ArtifactError, CodeError, StorageError
@@ -115,19 +115,22 @@ class ArtifactStore:
     def fetch(self, ref: ArtifactRef) -> str:
         """A local path to the artifact, ending in its file name; local artifacts are not copied.
 
-        External artifacts are not verified. For one that holds metadata only it is the path that a file would have.
+        External artifacts are not verified.
 
         Raises:
-            ArtifactError: the contents are missing or are not what was recorded.
+            ArtifactError: the task that made it wrote metadata only, or the contents are missing or are not what was recorded.
             StorageError: the storage cannot be reached.
         """
         local = local_path(ref.uri)
         if ref.sha256 is not None:
             return self._files_of(ref.uri).fetch(ref, None if local is not None else self._cache())
+        if not ref.external:
+            text = f"artifact {ref.name!r} has no contents: the task that made it wrote nothing to {ref.uri!r}"
+            raise ArtifactError(f"{text}; write to the output's path there, or read only its metadata here")
         if local is not None:
             return local
         folder = os.path.join(self._cache(), "unverified", hashlib.sha256(ref.uri.encode()).hexdigest())
-        return self._files_of(ref.uri).download(ref.uri, folder) if ref.external else os.path.join(folder, file_name(ref.uri))
+        return self._files_of(ref.uri).download(ref.uri, folder)
 
     def verify(self, ref: ArtifactRef) -> None:
         """Read all contents where they lie and compare size and digest; artifacts recorded without a digest pass.

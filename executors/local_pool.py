@@ -7,6 +7,7 @@ the body, a cancel or the close comes first.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import queue
 import signal
@@ -16,10 +17,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from tempfile import TemporaryFile
+from typing import IO, Protocol
 
 from flowcore.capture import capturing
-from flowcore.executor import Event, Finished, Lost, Outcome, Started, Status, WorkOrder, event_from_json
+from flowcore.executor import Event, Finished, Lost, Outcome, Output, Started, Status, WorkOrder, event_from_json
 from flowcore.wire import receive, send
 from flowcore.worker import Stores, run_order, task_error
 
@@ -72,6 +74,8 @@ class ProcessWorker:
     def __init__(self, stores: Stores) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
+        #: What the process writes to its file descriptors 1 and 2.
+        self._raw: dict[str, IO[bytes]] = {}
         #: Guards the two below against ``kill``, which comes from other threads.
         self._lock = threading.Lock()
         self._killed = False
@@ -90,10 +94,23 @@ class ProcessWorker:
         while (message := receive(connection, self._lives)) is not None:
             event = event_from_json(message)
             if isinstance(event, Finished):
+                self._report_raw(order, report)
                 return event
             started = started or isinstance(event, Started)
             report(event)
-        return Lost(order.attempt_id, self._death(), started)
+        reason = self._death()
+        self._report_raw(order, report)
+        self.close()
+        return Lost(order.attempt_id, reason, started)
+
+    def _report_raw(self, order: WorkOrder, report: Report) -> None:
+        """Report what was written past Python's streams: by child processes, C code, a dying interpreter."""
+        for stream, file in self._raw.items():
+            if os.fstat(file.fileno()).st_size:
+                file.seek(0)
+                while part := file.read(1 << 20):
+                    report(Output(order.attempt_id, stream, part.decode("utf-8", "replace")))
+                file.truncate(0)
 
     def _connect(self) -> socket.socket:
         if self._connection is not None and self._lives():
@@ -101,6 +118,7 @@ class ProcessWorker:
         self.close()
         ours, theirs = socket.socketpair()
         self._connection = ours
+        self._raw = {stream: _appended_file() for stream in ("stdout", "stderr")}
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _LOOK)
         with theirs:
             restore = {"PYTHONPATH": os.environ.get("PYTHONPATH"), "PYTHONSAFEPATH": os.environ.get("PYTHONSAFEPATH")}
@@ -109,6 +127,8 @@ class ProcessWorker:
                 [sys.executable, "-m", "flowcore.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
+                stdout=self._raw["stdout"],
+                stderr=self._raw["stderr"],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"},
                 # A Ctrl-C at the terminal is for the driver, which then tells its workers.
                 start_new_session=True,
@@ -129,7 +149,6 @@ class ProcessWorker:
         if process is None:
             return "its worker process is gone"
         code = process.wait()
-        self.close()
         if code < 0:
             return f"worker process {process.pid} was killed by {signal.Signals(-code).name}"
         return f"worker process {process.pid} ended with exit code {code}"
@@ -150,6 +169,17 @@ class ProcessWorker:
         if process is not None:
             _end_group(process)  # between orders it holds nothing; within one it was told to end
             process.wait()
+        for file in self._raw.values():
+            file.close()
+        self._raw = {}
+
+
+def _appended_file() -> IO[bytes]:
+    """A file without a name whose writers always append, so that what follows a truncation begins at its start."""
+    file = TemporaryFile("w+b")  # noqa: SIM115  it lives as long as the worker process
+    flags = fcntl.fcntl(file.fileno(), fcntl.F_GETFL)
+    fcntl.fcntl(file.fileno(), fcntl.F_SETFL, flags | os.O_APPEND)
+    return file
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
@@ -186,13 +216,16 @@ class Pool:
             self._queue.put(order)
             self._grow()
 
-    def _grow(self) -> None:
-        if self._queue.qsize() > self._idle and len(self._threads) < self._size and not self._closed:
+    def _grow(self) -> bool:
+        """Start one more thread where an order waits for one."""
+        wanted = self._queue.qsize() > self._idle and len(self._threads) < self._size and not self._closed
+        if wanted:
             worker = self._kind(self._stores)
             thread = threading.Thread(target=self._serve, args=[worker], name=f"flowcore-{len(self._threads)}", daemon=True)
             thread.start()  # it waits for the lock that we hold
             self._threads[thread] = worker
             self._idle += 1
+        return wanted
 
     def _serve(self, worker: Worker) -> None:
         me = threading.current_thread()
@@ -233,13 +266,6 @@ class Pool:
 
         return report
 
-    def _end(self, event: Finished | Lost) -> None:
-        with self._lock:
-            if event.attempt_id not in self._live:
-                return
-            del self._live[event.attempt_id]
-        self._report(event)
-
     def cancel(self, attempt_id: str) -> None:
         """End an attempt: a queued one at once, one in a process by killing it; a thread's body is left and said so."""
         canceled = Outcome(Status.CANCELED)
@@ -249,7 +275,9 @@ class Pool:
             worker = self._live[attempt_id]
             if worker is not None and self._stop(worker, Finished(attempt_id, canceled)):
                 return
-        self._end(Finished(attempt_id, canceled, outlived=worker is not None))
+            # Under the same lock: a thread that has just taken the order from the queue must not begin it now.
+            del self._live[attempt_id]
+        self._report(Finished(attempt_id, canceled, outlived=worker is not None))
 
     def _stop(self, worker: Worker, end: Finished | Lost) -> bool:
         """Kill a worker, whose thread then reports ``end``; False where it runs on in a thread that we let go."""
@@ -260,11 +288,16 @@ class Pool:
         serving = [thread for thread, served in self._threads.items() if served is worker]
         for thread in serving:
             del self._threads[thread]
-        self._grow()
         return False
 
     def work(self) -> bool:
-        """Nothing is done on the caller's thread."""
+        """Nothing is done on the caller's thread but to fill the places of bodies that were let go.
+
+        Not at once, in ``cancel``: what waits may be about to be canceled too.
+        """
+        with self._lock:
+            while self._grow():
+                pass
         return False
 
     def close(self) -> None:
@@ -272,15 +305,15 @@ class Pool:
         reason = "the executor was closed"
         with self._lock:
             self._closed = True
-            left = list(self._live.items())
-            for attempt_id, worker in left:
-                if worker is not None:
-                    self._stop(worker, Lost(attempt_id, reason, started=True))
-            stopping = set(self._killed)
+            ends: list[Lost] = []
+            for attempt_id, worker in list(self._live.items()):
+                end = Lost(attempt_id, reason, started=worker is not None)
+                if worker is None or not self._stop(worker, end):
+                    del self._live[attempt_id]
+                    ends.append(end)
             threads = list(self._threads)
-        for attempt_id, worker in left:
-            if attempt_id not in stopping:
-                self._end(Lost(attempt_id, reason, started=worker is not None))
+        for end in ends:
+            self._report(end)
         for _ in threads:
             self._queue.put(None)
         for thread in threads:

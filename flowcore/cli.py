@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -106,7 +107,7 @@ def run(
 
     chosen = _executor(executor, workers)
     # What an author's file and inline bodies print must not end up in the JSON.
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+    with _stdout_aside() if as_json else contextlib.nullcontext():
         pipeline = load_pipeline(target)
         values = parse_arguments(as_pipeline(pipeline), arguments)
         client = _watched_client(records, pipeline_root)
@@ -315,6 +316,20 @@ def _task_to_json(task: TaskRun) -> dict[str, Any]:
         "reason": task.reason,
         "error": None if task.error is None else task.error.to_json(),
     }
+
+
+@contextlib.contextmanager
+def _stdout_aside() -> Iterator[None]:
+    """Send standard output to standard error, that of child processes and C code too."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _strict_json(value: Any) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowcore.artifacts.store import ArtifactStore
+from flowcore.code import check_not_importing
 from flowcore.errors import ArgumentError, AuthoringError, FlowcoreError, UsageError
 from flowcore.executor import Executor
 from flowcore.graph import ArtifactType, Pipeline
@@ -191,6 +192,7 @@ class Client:
         on_failure: str,
         name: str | None,
     ) -> tuple[Run, Driver]:
+        check_not_importing()
         graph = as_pipeline(pipeline)
         if on_failure not in ("continue", "stop"):
             raise UsageError(f"on_failure={on_failure!r}: 'continue' or 'stop'")

@@ -15,6 +15,7 @@ import textwrap
 import threading
 import tokenize
 from collections.abc import Callable
+from contextvars import ContextVar
 from types import CodeType
 from typing import Any, Protocol
 
@@ -138,6 +139,24 @@ def _unpicklable(function: Callable[..., Any]) -> str:
     return f"it uses {', '.join(names)}: " if names else ""
 
 
+#: The module that a worker is importing for a function of it, if any.
+_IMPORTING: ContextVar[str | None] = ContextVar("flowcore_importing", default=None)
+
+
+def check_not_importing() -> None:
+    """Refuse to run a pipeline from the top level of a module that a worker imports: its workers would do the same, for ever.
+
+    Raises:
+        CodeError: names the module and the remedy.
+    """
+    name = _IMPORTING.get()
+    if name is not None:
+        raise CodeError(
+            f"module {name!r} runs a pipeline when it is imported, and worker processes import it for its components; "
+            'put the run under `if __name__ == "__main__":`'
+        )
+
+
 def load_function(code: CodeRef, blobs: BlobStore | None) -> Callable[..., Any]:
     """The function of a reference, in a worker.
 
@@ -159,10 +178,15 @@ def load_function(code: CodeRef, blobs: BlobStore | None) -> Callable[..., Any]:
         except Exception as error:
             raise CodeError(f"{where} cannot be loaded here: {type(error).__name__}: {error}") from error
         return function
+    token = _IMPORTING.set(code.module)
     try:
         found = _find(importlib.import_module(code.module), code.qualname)
+    except CodeError:
+        raise
     except Exception as error:
         raise CodeError(f"{where} cannot be imported here: {type(error).__name__}: {error}") from error
+    finally:
+        _IMPORTING.reset(token)
     if not inspect.isfunction(found):
         raise CodeError(f"{where} is not in that module here; install the same version of it")
     if source_digest(found) != code.digest:

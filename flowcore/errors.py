@@ -120,8 +120,9 @@ class LeaseLost(RecordError):
 class RunFailed(FlowcoreError):
     """A run ended with failed tasks.
 
-    ``run`` is the finished run, ``failures`` maps task paths to their errors. The message holds the first failure's own
-    type, message and traceback text; where the body ran in this process the exception itself is ``__cause__``.
+    ``run`` is the finished run; ``failures`` maps task paths to their errors, each with type, message and traceback text. The
+    message names the first. Where its body ran in this process the exception itself is ``__cause__``, else the text of its
+    traceback is a note: printed, this error shows the author's traceback once.
     """
 
     def __init__(self, pipeline: str, run: Any, failures: dict[str, Any]) -> None:
@@ -130,8 +131,9 @@ class RunFailed(FlowcoreError):
             path, first = next(iter(failures.items()))
             more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
             text = f"pipeline {pipeline!r}: task {path!r} failed{more}: {first.type}: {first.message}"
-            if first.traceback:
-                text += f"\n\n{first.traceback.rstrip()}"
+            self.__cause__ = first.exception
+            if first.exception is None and first.traceback:
+                self.add_note(first.traceback.rstrip())
         else:
             text = f"pipeline {pipeline!r} failed"
         super().__init__(text)

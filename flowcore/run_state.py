@@ -17,7 +17,7 @@ from typing import Any
 from flowcore.errors import InternalError
 from flowcore.executor import Finished, Lost, Started, Status, TaskError, Waiting
 from flowcore.graph import Constant, TaskOutput
-from flowcore.graph.bindings import evaluate
+from flowcore.graph.bindings import describe_condition, evaluate
 from flowcore.graph.model import Component, Dag
 from flowcore.graph.plan import plan_of
 from flowcore.run_commands import (
@@ -62,7 +62,6 @@ S = TaskState
 
 #: Which state of a child decides its group's: a failure over a cancellation over success.
 _RANK = {S.SUCCEEDED: 0, S.REUSED: 0, S.SKIPPED: 0, S.CANCELED: 1, S.FAILED: 2}
-_UPSTREAM_FAILED = "an upstream task did not succeed"
 
 
 class RunState:
@@ -79,6 +78,7 @@ class RunState:
         self._commands: list[Command] = []
         self._failures: dict[str, TaskError] = {}
         self._stopped = self._canceled = False
+        self._why_canceled = "its executor canceled it"
         self.finished = False
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
             Started: self._on_started,
@@ -142,7 +142,8 @@ class RunState:
         elif node.timed_out:
             self._timed_out(node, outlived=event.outlived)
         elif outcome.status is Status.CANCELED or node.canceling:
-            self._end(node, S.CANCELED, reason="its body outlived the cancel" if event.outlived else None)
+            outlived = "; its body still runs in this process" if event.outlived else ""
+            self._end(node, S.CANCELED, reason=f"{self._why_canceled}{outlived}")
         else:
             self._failed_attempt(node, outcome.error or TaskError("Exception", "the task failed without an error"))
 
@@ -154,7 +155,7 @@ class RunState:
             self._timed_out(node)
             return
         if node.canceling:
-            self._end(node, S.CANCELED)
+            self._end(node, S.CANCELED, reason=self._why_canceled)
             return
         if event.started:
             node.losses += 1
@@ -176,7 +177,7 @@ class RunState:
         retry = node.plan.task.retry
         node.timed_out = False
         if node.canceling:
-            self._end(node, S.CANCELED)
+            self._end(node, S.CANCELED, reason=self._why_canceled)
         elif retry is not None and node.failures < retry.limit:
             delay = retry.delay_seconds(node.failures)
             node.failures += 1
@@ -212,7 +213,17 @@ class RunState:
 
     def _on_cancel_requested(self, event: CancelRequested) -> None:
         self._canceled = True
-        self._cancel_scope(self._root, force=event.force)
+        self._cancel_all("the run was canceled", force=event.force)
+
+    def _cancel_all(self, reason: str, *, force: bool = False) -> None:
+        """Cancel everything, what has not begun first: else it could begin in the place of what is being canceled."""
+        self._why_canceled = reason
+        before = len(self._commands)
+        self._cancel_scope(self._root, force=force)
+        self._commands[before:] = sorted(self._commands[before:], key=self._is_cancel_of_running)
+
+    def _is_cancel_of_running(self, command: Command) -> bool:
+        return isinstance(command, Cancel) and self._by_attempt[command.attempt_id].state is S.RUNNING
 
     def _cancel_scope(self, scope: Scope, *, force: bool) -> None:
         for node in scope.nodes:
@@ -230,7 +241,7 @@ class RunState:
                 assert node.attempt_id is not None
                 self._commands.append(Cancel(node.attempt_id))
         else:
-            self._end(node, S.CANCELED)
+            self._end(node, S.CANCELED, reason=self._why_canceled)
 
     # Scopes and readiness
 
@@ -265,10 +276,11 @@ class RunState:
         nodes, after = node.scope.nodes, node.plan.after
         for place in node.plan.needs:
             needed = nodes[place]
-            if needed.state in (S.FAILED, S.CANCELED) or (needed.state is S.SKIPPED and needed.reason == _UPSTREAM_FAILED):
-                raise Absent(_UPSTREAM_FAILED)
+            if needed.state in (S.FAILED, S.CANCELED) or needed.blamed:
+                node.blamed = True
+                raise Absent(f"task {needed.path!r} did not succeed")
             if needed.state is S.SKIPPED and place not in after and not self._has_other_choice(node, place):
-                raise Absent("an upstream task was skipped")
+                raise Absent(f"task {needed.path!r} was skipped")
 
     def _has_other_choice(self, node: Node, place: int) -> bool:
         """Whether every use of a skipped sibling is one choice of a OneOf, which then decides by itself."""
@@ -284,7 +296,7 @@ class RunState:
         except TypeError as error:
             raise Unusable(f"the condition of task {node.path!r} cannot be evaluated: {error}") from error
         if not holds:
-            raise Absent("its condition is false")
+            raise Absent(f"its condition is false: {describe_condition(condition)}")
 
     def _inputs(self, node: Node) -> dict[str, Any]:
         inputs = dict(node.plan.unbound)
@@ -346,7 +358,6 @@ class RunState:
 
     def _end(self, node: Node, state: TaskState, error: TaskError | None = None, reason: str | None = None) -> None:
         self._move(node, state)
-        node.reason = reason
         path = node.path
         if state is S.FAILED and error is not None:
             self._failures[path] = error
@@ -354,7 +365,7 @@ class RunState:
         self._todo.append((self._settle, node))
         if state is S.FAILED and self._stop_on_failure and not self._stopped:
             self._stopped = True
-            self._cancel_scope(self._root, force=False)
+            self._cancel_all(f"the run stops, since task {path!r} failed")
 
     def _settle(self, node: Node) -> None:
         """A terminal node: wake what waits for it, count it in its scope."""

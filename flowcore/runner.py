@@ -125,22 +125,24 @@ class Driver:
         interrupt: KeyboardInterrupt | None = None
         self._recorder.run_state(RunStatus.RUNNING)
         self._thread = threading.get_ident()
-        self._executor.open(self._report if self.on_callers_thread else self._inbox.put)
         try:
-            self._execute(self._state.start())
-            while self.finish is None:
-                try:
-                    if interrupt is not None and not self._attempts and self._inbox.empty():
-                        break  # the interrupt came between two steps of ours: nothing is left that could report
-                    self._loop()
-                except KeyboardInterrupt as pressed:
-                    if interrupt is not None:
-                        raise
-                    interrupt = pressed
-                    # At once, before the end of the body that it interrupted is taken in.
-                    self._execute(self._state.handle(CancelRequested()))
+            self._executor.open(self._report if self.on_callers_thread else self._inbox.put)
+            try:
+                self._execute(self._state.start())
+                while self.finish is None:
+                    try:
+                        if interrupt is not None and not self._attempts and self._inbox.empty():
+                            break  # the interrupt came between two steps of ours: nothing is left that could report
+                        self._loop()
+                    except KeyboardInterrupt as pressed:
+                        if interrupt is not None:
+                            raise
+                        interrupt = pressed
+                        # At once, before the end of the body that it interrupted is taken in.
+                        self._execute(self._state.handle(CancelRequested()))
+            finally:
+                self._executor.close()
         finally:
-            self._executor.close()
             if self.finish is None:
                 self._recorder.run_state(RunStatus.CANCELED if interrupt else RunStatus.FAILED)
         if interrupt is not None:

@@ -88,7 +88,8 @@ class Run:
         outputs = self.outputs
         if len(outputs) != 1:
             known = ", ".join(outputs) or "none"
-            raise FlowcoreError(f"pipeline {self.pipeline.name!r} has not one output; its outputs are {known}")
+            name = self.pipeline.name
+            raise FlowcoreError(f"pipeline {name!r} has not one output: the run is {self.state}, its outputs are {known}")
         return next(iter(outputs.values()))
 
     @property
@@ -182,9 +183,7 @@ class Run:
         if state is RunStatus.CANCELED:
             raise RunCanceled(f"run {self.run_id} of pipeline {self.pipeline.name!r} was canceled")
         if state is RunStatus.FAILED:
-            failures = self.failures
-            first = next(iter(failures.values()), None)
-            raise RunFailed(self.pipeline.name, self, failures) from (first.exception if first is not None else None)
+            raise RunFailed(self.pipeline.name, self, self.failures)
 
     @property
     def failures(self) -> dict[str, TaskError]:
@@ -281,7 +280,9 @@ class Tasks(Mapping[str, TaskRun]):
         if row is None:
             named = [path for path in self._rows if path.rpartition("/")[2] == key]
             if len(named) != 1:
-                known = ", ".join((named or [*self._rows])[:10]) or "none"
+                paths = named or [*self._rows]
+                known = ", ".join(paths[:10]) or "none"
+                known += f" and {len(paths) - 10} more" if len(paths) > 10 else ""
                 several = "several tasks have that name" if named else "its tasks are"
                 raise KeyError(f"run {self._run.run_id} has no single task {key!r}; {several}: {known}")
             row = self._rows[named[0]]

@@ -32,6 +32,7 @@ class Node:
     __slots__ = (
         "attempt",
         "attempt_id",
+        "blamed",
         "canceling",
         "failures",
         "group",
@@ -39,7 +40,6 @@ class Node:
         "losses",
         "outputs",
         "plan",
-        "reason",
         "scope",
         "state",
         "timed_out",
@@ -55,10 +55,11 @@ class Node:
         self.attempt = self.failures = self.losses = self.unstarted = 0
         self.attempt_id: str | None = None
         self.canceling = self.timed_out = False
+        #: Skipped because of a failure upstream, and not because of a condition.
+        self.blamed = False
         self.inputs: dict[str, Any] = EMPTY
         self.outputs: dict[str, Any] = EMPTY
         self.group: Group | None = None
-        self.reason: str | None = None
 
     @property
     def path(self) -> str:

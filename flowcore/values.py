@@ -274,6 +274,7 @@ def _short(value: Any) -> str:
         text = repr(value)
     except Exception:  # noqa: BLE001  an author's own __repr__, or an int of too many digits
         return "a value"
+    text = " ".join(text.split())  # a table's text has many lines
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

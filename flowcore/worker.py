@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import time
 import traceback
+from bdb import BdbQuit
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowcore.capture import Sink, into
 from flowcore.code import load_function
-from flowcore.errors import ArtifactError, ValueEncodingError
+from flowcore.errors import ArtifactError, FlowcoreError, ValueEncodingError
 from flowcore.executor import Event, Finished, Outcome, Output, Reported, Started, Status, TaskError, WorkOrder
 from flowcore.graph import ArtifactType, CodeRef, Component, Port, PythonFunction
 from flowcore.values import decoder, encoder, from_text, to_text
@@ -128,6 +130,7 @@ def run_order(
     """
     started_at = time.time()
     execution: Execution | None = None
+    function = order.function
     try:
         plan = _call_plan(order.component)
         function = stores.function(order)
@@ -163,7 +166,7 @@ def run_order(
     except BaseException as error:  # noqa: BLE001  a body may raise anything, SystemExit included: it is a result
         if execution is not None:
             execution.discard()
-        return Outcome(Status.FAILED, error=task_error(error), started_at=started_at, finished_at=time.time())
+        return Outcome(Status.FAILED, error=task_error(error, function), started_at=started_at, finished_at=time.time())
 
 
 def _await(awaitable: Any) -> Any:
@@ -222,8 +225,9 @@ def _parameters(order: WorkOrder, plan: _CallPlan, returned: Any, call: dict[str
         for port, encode_output, where in plan.returned:
             values[port.name] = encode_output(returned, where)
     elif plan.returns == "namedtuple":
+        fields = _fields(name, plan, returned)
         for port, encode_output, where in plan.returned:
-            values[port.name] = encode_output(_field(name, port, returned), where)
+            values[port.name] = encode_output(fields[port.name], where)
     elif returned is not None:
         raise ValueEncodingError(
             f"component {name!r}", f"a returned {type(returned).__name__}", "no return value", "annotate the return type: -> ..."
@@ -233,13 +237,20 @@ def _parameters(order: WorkOrder, plan: _CallPlan, returned: Any, call: dict[str
     return values
 
 
-def _field(component: str, port: Port, returned: Any) -> Any:
-    if isinstance(returned, dict) and port.name in returned:
-        return returned[port.name]
-    if isinstance(returned, tuple) and hasattr(returned, port.name):
-        return getattr(returned, port.name)
-    where = f"component {component!r}, output {port.name!r}"
-    raise ValueEncodingError(where, f"a {type(returned).__name__} without it", "the annotated NamedTuple", "return it")
+def _fields(component: str, plan: _CallPlan, returned: Any) -> Any:
+    """What a body returned for its NamedTuple, by name: the tuple itself, a dict, or a plain tuple of the same length."""
+    names = [port.name for port, *_ in plan.returned]
+    if isinstance(returned, dict) and set(names) <= set(returned):
+        return returned
+    if isinstance(returned, tuple) and all(hasattr(returned, name) for name in names):
+        return {name: getattr(returned, name) for name in names}
+    if isinstance(returned, tuple | list) and len(returned) == len(names):
+        return dict(zip(names, returned, strict=True))
+    found = f"a {type(returned).__name__}"
+    if isinstance(returned, tuple | list):
+        found = f"{found} of {len(returned)} values"
+    wanted = f"the annotated NamedTuple ({', '.join(names)})"
+    raise ValueEncodingError(f"component {component!r}, its return value", found, wanted, "return one value for each name")
 
 
 def _text_output(component: str, port: Port, path: str) -> Any:
@@ -278,21 +289,31 @@ def _seal(order: WorkOrder, plan: _CallPlan, call: dict[str, Any], execution: Ex
     execution.seal(outcome.to_json())
 
 
-def task_error(error: BaseException) -> TaskError:
-    """An exception as text, its traceback from the author's first line on; causes and notes included."""
+def task_error(error: BaseException, function: Callable[..., Any] | None = None) -> TaskError:
+    """An exception as text, its traceback from the author's first line on; causes and notes included.
+
+    Where no line of the author's took part, such as in checking what ``function`` returned, the text says where that is.
+    """
     kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    plain = kind.__module__ in ("builtins", "flowcore.errors")
+    name = kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}"
     trace = _authors_part(error.__traceback__)
     # An exception whose text cannot be had is still a result: what its own code raises must not replace it.
     try:
         message = str(error)
     except BaseException:  # noqa: BLE001
         message = f"<{name} whose text cannot be had>"
+    if kind is BdbQuit:
+        message = "the debugger was left; breakpoint() works with LocalExecutor(mode='inline')"
+    if isinstance(error, FlowcoreError) and function is not None and not _has_authors_line(trace):
+        code = inspect.unwrap(function).__code__
+        text = f'  File "{code.co_filename}", line {code.co_firstlineno}, in {code.co_name}\n{name}: {message}\n'
+        return TaskError(name, message, text, error.with_traceback(None))
     try:
         text = "".join(traceback.TracebackException(kind, error, trace, compact=True).format())
     except BaseException:  # noqa: BLE001
         text = "".join([*traceback.format_tb(trace), f"{name}: {message}\n"])
-    return TaskError(name, message, text, error)
+    return TaskError(name, message, text, error.with_traceback(trace))
 
 
 def _authors_part(trace: TracebackType | None) -> TracebackType | None:
@@ -301,6 +322,12 @@ def _authors_part(trace: TracebackType | None) -> TracebackType | None:
     while found is not None and found.tb_frame.f_code.co_filename == here:
         found = found.tb_next
     return found if found is not None else trace
+
+
+def _has_authors_line(trace: TracebackType | None) -> bool:
+    package = os.path.dirname(__file__) + os.sep
+    frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace)]
+    return any(not os.path.abspath(name).startswith(package) for name in frames)
 
 
 def report_value(step: int, value: float, name: str) -> None:

@@ -246,3 +246,21 @@ class TestLogging:
         with bare_logging(), capturing():
             LOG.warning("unseen")
         assert terminal.err == ""
+
+    def test_record_that_cannot_be_formatted_does_not_fail_its_body(self, terminal: Terminal) -> None:
+        sink, lines = make_sink()
+        with bare_logging(), capturing(), into(sink):
+            LOG.warning("%d items", "seven")
+        assert "--- Logging error ---" in "".join(text for _, text in lines)
+
+
+@pytest.mark.parametrize("passthrough", [False, True])
+def test_process_without_streams_prints_nothing_and_captures_all(passthrough: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink, lines = make_sink(passthrough)
+    monkeypatch.setattr(sys, "stdout", None)
+    with capturing():
+        print("host", flush=True)  # noqa: T201
+        with into(sink):
+            print("body", flush=True)  # noqa: T201
+    assert sys.stdout is None
+    assert lines == [("stdout", "body\n")]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from flowcore.executor import Finished, Lost, Status
 from flowcore.executors import LocalExecutor
 from flowcore.testing import ExecutorConformance, ScriptedExecutor, bodies
 from flowcore.testing.executors import Bench
+from tests.runner import pipelines
 
 
 class TestInline(ExecutorConformance):
@@ -115,6 +117,96 @@ def test_body_that_outlives_its_cancel_is_named_and_gives_its_place_to_others(tm
     assert isinstance(other, Finished)
     assert other.outcome.status is Status.SUCCEEDED
     release.touch()
+    bench.close()
+
+
+def ended(pid: int) -> bool:
+    """Whether a process is gone, or at most waits to be reaped by its new parent."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_two_orders_in_quick_succession_run_at_once_on_two_workers(tmp_path: Path) -> None:
+    for number in range(30):
+        first, second = str(tmp_path / f"{number}-a"), str(tmp_path / f"{number}-b")
+        bench = Bench(LocalExecutor(mode="threads", workers=2), tmp_path)
+        # Each waits for the other: were the second to wait for the first one's worker, both would time out.
+        pairs = [(first, second), (second, first)]
+        orders = [bench.submit(bodies.meet, started=started, release=release) for started, release in pairs]
+        ends = [bench.end_of(order) for order in orders]
+        assert [end.outcome.status for end in ends if isinstance(end, Finished)] == [Status.SUCCEEDED] * 2
+        bench.close()
+
+
+@pytest.mark.parametrize("mode", ["threads", "processes"])
+def test_order_canceled_while_a_worker_takes_it_does_not_run_on(mode: str, tmp_path: Path) -> None:
+    for number in range(40 if mode == "threads" else 5):
+        bench = Bench(LocalExecutor(mode=mode, workers=1), tmp_path)  # type: ignore[arg-type]
+        started, release = tmp_path / f"{number}-started", tmp_path / f"{number}-release"
+        order = bench.submit(bodies.meet, started=str(started), release=str(release))
+        bench.executor.cancel(order.attempt_id)
+        end = bench.end_of(order)
+        threading.Timer(5.0 if mode == "processes" else 0.5, release.touch).start()
+        bench.close()  # returns without the release: nothing that can be ended runs on
+        assert not release.exists()
+        assert isinstance(end, Finished)
+        assert end.outcome.status is Status.CANCELED
+        assert end.outlived is False or mode == "threads"
+        release.touch()
+
+
+def test_close_starts_nothing_that_still_waits(tmp_path: Path) -> None:
+    bench = Bench(LocalExecutor(mode="threads", workers=1), tmp_path)
+    started, release, queued = tmp_path / "started", tmp_path / "release", tmp_path / "queued"
+    bench.submit(bodies.meet, started=str(started), release=str(release))
+    for _ in range(1000):
+        bench.submit(bodies.meet, started=str(queued), release=str(release))
+    bodies.await_file(started)
+    bench.close()
+    assert not queued.exists()
+    assert len(bench.ends()) == 1001
+    release.touch()
+
+
+def test_canceled_worker_takes_the_processes_of_its_body_with_it(tmp_path: Path) -> None:
+    bench = Bench(LocalExecutor(mode="processes", workers=1), tmp_path)
+    mark = tmp_path / "child"
+    order = bench.submit(pipelines.start_child, mark=str(mark))
+    bodies.await_file(mark)
+    bench.executor.cancel(order.attempt_id)
+    bench.end_of(order)
+    bench.close()
+    assert ended(int(mark.read_text()))
+
+
+def test_dead_worker_is_lost_although_a_fork_of_it_lives(tmp_path: Path) -> None:
+    bench = Bench(LocalExecutor(mode="processes", workers=1), tmp_path)
+    mark = tmp_path / "child"
+    end = bench.end_of(bench.submit(pipelines.die_before_its_child, mark=str(mark)))
+    bench.close()
+    assert isinstance(end, Lost)
+    assert "exit code 9" in end.reason
+    assert ended(int(mark.read_text()))
+
+
+def test_order_that_cannot_be_sent_is_a_failed_task(tmp_path: Path) -> None:
+    bench = Bench(LocalExecutor(mode="processes", workers=1), tmp_path)
+    order = bench.order(bodies.echo, value=1)
+    order.storage_options = {"session": object()}
+    bench.send(order)
+    end = bench.end_of(order)
+    assert isinstance(end, Finished)
+    assert end.outcome.error is not None
+    assert "not JSON serializable" in end.outcome.error.message
+    assert isinstance(bench.end_of(bench.submit(bodies.echo, value=1)), Finished)
     bench.close()
 
 

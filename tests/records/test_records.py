@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -266,3 +267,56 @@ def test_row_of_a_new_attempt_has_nothing_of_the_one_before(records: Records) ->
     (task,) = records.tasks("r1")
     assert (task.state, task.attempt, task.place, task.execution, task.started_at) == ("SUBMITTED", 2, None, None, None)
     assert (task.error, task.reason) == (None, None)
+
+
+def test_flush_waits_for_a_group_that_the_writer_has_taken(tmp_path: Path) -> None:
+    records = Records(str(tmp_path / "runs.db"))
+    recorder = begin(records)
+    recorder.flush()
+    other = sqlite3.connect(tmp_path / "runs.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    recorder.submitted("a", 1, {}, [])
+    end = time.monotonic() + 10
+    while recorder.dirty and time.monotonic() < end:  # the writer takes the group, then waits for the other's lock
+        time.sleep(0.01)
+    release = threading.Timer(0.3, other.execute, ["ROLLBACK"])
+    release.start()
+    recorder.flush()
+    assert other.execute("SELECT count(*) FROM tasks").fetchone() == (1,)
+    release.join()
+    other.close()
+    recorder.close()
+    records.end_writing()
+
+
+def test_full_disk_is_named_as_such(tmp_path: Path) -> None:
+    records = Records(str(tmp_path / "runs.db"))
+    recorder = begin(records)
+    recorder.flush()
+    with records.transaction() as connection:
+        connection.execute("PRAGMA max_page_count=1")
+    recorder.submitted("a", 1, {"x": "y" * 1_000_000}, [])
+    with pytest.raises(RecordError, match="full"):
+        recorder.flush()
+    records.end_writing()
+
+
+def test_log_that_cannot_be_written_is_an_error_of_the_record(tmp_path: Path) -> None:
+    records = Records(str(tmp_path / "runs.db"))
+    recorder = begin(records)
+    (tmp_path / "runs.db.logs").write_text("in the way")
+    recorder.wrote("a", 1, "stdout", "text")
+    with pytest.raises(RecordError, match=r"runs\.db cannot be written"):
+        recorder.flush()
+    records.end_writing()
+
+
+def test_metrics_and_steps_of_any_size_are_kept(records: Records) -> None:
+    recorder = begin(records)
+    recorder.submitted("a", 1, {}, [])
+    recorder.reported("a", "loss", 2**70, 1.0)
+    metrics = ArtifactRef("m", "system.Metrics", "/m", {"large": 2**70, "huge": -(10**400)})
+    recorder.committed("a", Outcome(Status.SUCCEEDED, artifacts={"m": metrics}))
+    recorder.close()
+    found = {name: (step, value) for _, name, step, value in records.metrics("r1")}
+    assert found == {"loss": (2**63 - 1, 1.0), "large": (None, 2.0**70), "huge": (None, float("-inf"))}

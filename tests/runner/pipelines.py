@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import time
 from pathlib import Path
-from typing import List  # noqa: UP035  Kubeflow's authors write it so
+from typing import List, NamedTuple  # noqa: UP035  Kubeflow's authors write it so
 
 from flowcore import dsl
 from flowcore.dsl import Dataset, Input, Metrics, Model, Output
@@ -75,6 +77,41 @@ def die_first(folder: str, times: int) -> int:
     if len(marks) < times:
         os.kill(os.getpid(), signal.SIGKILL)
     return len(marks) + 1
+
+
+class Pair(NamedTuple):
+    a: int
+    b: str
+
+
+@dsl.component
+def pair(count: int) -> Pair:
+    return (1, "x", 2)[:count]  # type: ignore[return-value]
+
+
+@dsl.component
+def wrong() -> int:
+    return "seven"  # type: ignore[return-value]
+
+
+@dsl.component
+def start_child(mark: str) -> int:
+    """Start a process, note its number, then wait for ever."""
+    child = subprocess.Popen(["sleep", "600"])
+    Path(mark).with_suffix(".new").write_text(str(child.pid))
+    Path(mark).with_suffix(".new").rename(mark)
+    return child.wait()
+
+
+@dsl.component
+def die_before_its_child(mark: str) -> int:
+    """End the interpreter while a fork of it holds all that it had open."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(600)
+        os._exit(0)
+    Path(mark).write_text(str(child))
+    os._exit(9)
 
 
 @dsl.component

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import subprocess
+import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any, List  # noqa: UP035  Kubeflow's authors write it so
 
@@ -101,10 +105,10 @@ def test_artifacts_metrics_and_lineage_are_recorded_in_each_mode(executor: Local
 def test_failed_task_raises_with_its_own_error_in_each_mode(executor: LocalExecutor) -> None:
     with pytest.raises(RunFailed) as caught:
         flowcore.run(pipelines.failing, executor=executor)
-    text = str(caught.value)
-    assert "pipeline 'failing': task 'explode' failed: LookupError: no such row" in text
-    assert "raise LookupError(message)" in text
-    assert "flowcore/worker.py" not in text
+    assert str(caught.value) == "pipeline 'failing': task 'explode' failed: LookupError: no such row"
+    printed = "".join(traceback.format_exception(caught.value))
+    assert printed.count("raise LookupError(message)") == 1
+    assert "flowcore/worker.py" not in printed
     states = {path: task.state for path, task in caught.value.run.tasks.items()}
     assert states == {"explode": TaskState.FAILED, "add": TaskState.SKIPPED, "add-2": TaskState.SUCCEEDED}
     assert isinstance(caught.value.__cause__, LookupError) is executor.in_process
@@ -423,3 +427,167 @@ def test_unpicklable_code_is_refused_before_any_task_runs() -> None:
     with pytest.raises(FlowcoreError, match=r"locked cannot be sent to another process.*lock"):
         flowcore.run(locked, executor=LocalExecutor(mode="processes"))
     assert [row.state for row in flowcore.Client().list_runs()] == ["FAILED"]
+
+
+@pytest.mark.parametrize("on_failure", ["continue", "stop"])
+def test_no_body_starts_once_the_rest_is_canceled(tmp_path: Path, on_failure: Any) -> None:
+    @dsl.component
+    def hold(number: int, folder: str) -> int:
+        Path(folder, f"started-{number}").touch()
+        bodies.await_file(Path(folder, "release"))
+        return number
+
+    @dsl.component
+    def fail_when_both_run(folder: str) -> int:
+        bodies.await_file(Path(folder, "started-0"))
+        raise LookupError("stop")
+
+    @dsl.pipeline
+    def crowd(folder: str) -> None:
+        hold(number=0, folder=folder)
+        if on_failure == "stop":
+            fail_when_both_run(folder=folder)
+        for number in range(1, 7):
+            hold(number=number, folder=folder)
+
+    executor = LocalExecutor(mode="threads", workers=2)
+    run = flowcore.submit(crowd, {"folder": str(tmp_path)}, executor=executor, on_failure=on_failure)
+    bodies.await_file(tmp_path / "started-0")
+    if on_failure == "continue":
+        bodies.await_file(tmp_path / "started-1")
+        run.cancel()
+    assert run.wait(timeout=30)
+    release_bodies(tmp_path / "release")
+    assert len(list(tmp_path.glob("started-*"))) <= 2
+    states = [task.state for task in run.tasks.values()]
+    assert TaskState.SUCCEEDED not in states
+    reasons = {task.reason for task in run.tasks.values() if task.state is TaskState.CANCELED}
+    assert all("the run was canceled" in str(reason) or "task 'fail-when-both-run' failed" in str(reason) for reason in reasons)
+
+
+def test_module_that_runs_itself_when_imported_is_refused_in_its_workers(tmp_path: Path) -> None:
+    (tmp_path / "selfrunner.py").write_text(
+        "import flowcore\n"
+        "from flowcore import dsl\n"
+        "from flowcore.executors import LocalExecutor\n"
+        "@dsl.component\n"
+        "def one() -> int:\n"
+        "    return 1\n"
+        "flowcore.run(one, executor=LocalExecutor(mode='processes', workers=1))\n"
+    )
+    program = "import sys; sys.path.insert(0, '.'); import selfrunner"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert "module 'selfrunner' runs a pipeline when it is imported" in done.stderr
+    assert 'put the run under `if __name__ == "__main__":`' in done.stderr
+
+
+def test_what_child_processes_of_a_body_write_is_kept_by_task() -> None:
+    @dsl.component
+    def shell(text: str) -> None:
+        subprocess.run(["sh", "-c", f"echo {text}; echo {text}-error >&2"], check=True)
+
+    @dsl.pipeline
+    def both() -> None:
+        first = shell(text="one")
+        shell(text="two").after(first)
+
+    run = flowcore.run(both, executor=LocalExecutor(mode="processes", workers=1))
+    lines = [(line.task, line.stream, line.text) for line in run.logs()]
+    assert lines == [
+        ("shell", "stdout", "one\n"),
+        ("shell", "stderr", "one-error\n"),
+        ("shell-2", "stdout", "two\n"),
+        ("shell-2", "stderr", "two-error\n"),
+    ]
+
+
+def test_plain_tuple_is_taken_for_a_namedtuple_of_as_many_values() -> None:
+    assert flowcore.run(pipelines.pair, {"count": 2}).outputs == {"a": 1, "b": "x"}
+    with pytest.raises(RunFailed, match=r"got a tuple of 3 values, wants the annotated NamedTuple \(a, b\)"):
+        flowcore.run(pipelines.pair, {"count": 3})
+
+
+def test_wrong_return_value_shows_where_its_component_is(executor: LocalExecutor) -> None:
+    run = flowcore.run(pipelines.wrong, executor=executor, raise_on_failure=False)
+    error = run.failures["wrong"]
+    line = inspect.getsourcelines(pipelines.wrong.python_func)[1]
+    where = f'  File "{pipelines.__file__}", line {line}, in wrong\n'
+    assert error.traceback.startswith(f"{where}ValueEncodingError: component 'wrong'")
+
+
+def test_output_that_nobody_wrote_is_named_where_it_is_read() -> None:
+    @dsl.component
+    def forget(table: dsl.Output[dsl.Dataset]) -> None:
+        pass
+
+    @dsl.component
+    def read(table: dsl.Input[dsl.Dataset]) -> str:
+        return Path(table.path).read_text()
+
+    @dsl.pipeline
+    def forgetful() -> None:
+        read(table=forget().outputs["table"])
+
+    with pytest.raises(RunFailed, match=r"task 'read' failed: ArtifactError: artifact 'table' has no contents"):
+        flowcore.run(forgetful)
+
+
+class Unreadable(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+@dsl.component
+def raise_unreadable() -> int:
+    raise Unreadable
+
+
+@dsl.component
+def raise_malformed() -> int:
+    raise SyntaxError("bad", ("file", "no line", None, 7))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("body", "kind"), [(raise_unreadable, "Unreadable"), (raise_malformed, "SyntaxError")])
+def test_exception_that_cannot_be_printed_is_still_a_result(body: Any, kind: str) -> None:
+    run = flowcore.run(body, executor=LocalExecutor(workers=1), raise_on_failure=False)
+    (error,) = run.failures.values()
+    assert kind in error.type
+    assert "test_run.py" in error.traceback
+
+
+@pytest.mark.parametrize("mode", ["threads", "processes"])
+def test_interrupt_that_a_body_raises_away_from_the_callers_thread_is_its_failure(mode: Any) -> None:
+    run = flowcore.run(pipelines.interrupt, executor=LocalExecutor(mode, workers=1), raise_on_failure=False)
+    assert [error.type for error in run.failures.values()] == ["KeyboardInterrupt"]
+
+
+def test_task_that_is_submitted_and_canceled_in_one_step_does_not_run(tmp_path: Path) -> None:
+    @dsl.pipeline
+    def stopped(folder: str, items: list) -> None:  # type: ignore[type-arg]
+        bodies.leave_mark(folder=folder)
+        with dsl.ParallelFor(items) as item:
+            pipelines.add(a=item["missing"])
+
+    arguments = {"folder": str(tmp_path), "items": [{"other": 1}]}
+    run = flowcore.run(stopped, arguments, executor=LocalExecutor("inline"), on_failure="stop", raise_on_failure=False)
+    assert run.tasks["leave-mark"].state is TaskState.CANCELED
+    assert not list(tmp_path.glob("ran-*"))
+
+
+def test_timeout_longer_than_threads_can_wait_is_no_error() -> None:
+    @dsl.pipeline
+    def patient() -> None:
+        pipelines.add(a=1).set_timeout(1e12)
+
+    assert flowcore.run(patient).state is RunStatus.SUCCEEDED
+
+
+class Broken(LocalExecutor):
+    def open(self, report: Any) -> None:
+        raise RuntimeError("no cluster")
+
+
+def test_run_whose_executor_does_not_open_is_recorded_as_failed() -> None:
+    with pytest.raises(RuntimeError, match="no cluster"):
+        flowcore.run(pipelines.add, {"a": 1}, executor=Broken())
+    assert [run.state for run in flowcore.Client().list_runs()] == ["FAILED"]
