@@ -29,6 +29,9 @@ to_json = json.JSONEncoder(separators=(",", ":")).encode
 # One step for all rows of a group: with one a row the writer would wait for the interpreter's lock as often.
 _TASK_VALUES = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(TASK_COLUMNS)))
 _UPSERT_TASKS = f"INSERT OR REPLACE INTO tasks ({', '.join(TASK_COLUMNS)}) SELECT {_TASK_VALUES} FROM json_each(?)"
+_UPSERT_TASK = f"INSERT OR REPLACE INTO tasks ({', '.join(TASK_COLUMNS)}) VALUES ({', '.join('?' * len(TASK_COLUMNS))})"
+#: Characters of inputs, outputs and errors from which a group's rows are written one by one.
+_LARGE = 1 << 22
 _INSERT_USE = "INSERT OR IGNORE INTO artifact_uses VALUES (?, ?, ?, ?, ?)"
 _INSERT_ARTIFACT = "INSERT OR REPLACE INTO artifacts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -42,6 +45,11 @@ def _column_real(value: float) -> float:
         return float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
+
+
+def _readable(text: str | None) -> str | None:
+    """Text as SQLite keeps it: a lone surrogate becomes a question mark."""
+    return None if text is None else text.encode("utf-8", "replace").decode()
 
 
 class _Task:
@@ -201,7 +209,7 @@ class RunRecorder:
         with self._swap:
             task = self._task(path)
             task.state, task.finished, task.error = state, time.time(), error
-            task.reason = reason
+            task.reason = _readable(reason)
             task.outputs = outputs
             del self._live[path]
             data: dict[str, Any] = {"state": state}
@@ -217,7 +225,7 @@ class RunRecorder:
         with self._swap:
             task = self._task(path)
             text = None if error is None else to_json(error.to_json())
-            row = (self._run, path, task.attempt, task.place, task.started, time.time(), text, reason)
+            row = (self._run, path, task.attempt, task.place, task.started, time.time(), text, _readable(reason))
             self._rows.append(("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row))
             task.state = "WAITING"
             self._event("task", path, {"state": "WAITING", "reason": reason})
@@ -269,7 +277,7 @@ class RunRecorder:
                 with self._records.transaction() as connection:
                     self._hold_lease(connection)
                     if tasks:
-                        connection.execute(_UPSERT_TASKS, (to_json(tasks),))
+                        self._write_tasks(connection, tasks)
                     for statement, values in rows:
                         connection.execute(statement, values)
                     if events:
@@ -301,6 +309,13 @@ class RunRecorder:
         )
         if cursor.rowcount != 1:
             raise LeaseLost(f"run {self._run_id!r} has another driver now; this one writes nothing more")
+
+    def _write_tasks(self, connection: sqlite3.Connection, tasks: list[tuple[Any, ...]]) -> None:
+        # JSON inside JSON takes ten times the room and time of a large value: those go in as they are.
+        if sum(len(row[8] or "") + len(row[9] or "") + len(row[10] or "") for row in tasks) > _LARGE:
+            connection.executemany(_UPSERT_TASK, tasks)
+        else:
+            connection.execute(_UPSERT_TASKS, (to_json(tasks),))
 
     def _write_texts(self, connection: sqlite3.Connection, texts: list[tuple[str, int, str, str]]) -> None:
         encoded = [text.encode("utf-8", "replace") for *_, text in texts]

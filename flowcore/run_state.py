@@ -16,8 +16,8 @@ from typing import Any
 
 from flowcore.errors import InternalError
 from flowcore.executor import Finished, Lost, Started, Status, TaskError, Waiting
-from flowcore.graph import Constant, TaskOutput
-from flowcore.graph.bindings import describe_condition, evaluate
+from flowcore.graph import Constant
+from flowcore.graph.bindings import condition_bindings, describe_condition, evaluate
 from flowcore.graph.model import Component, Dag
 from flowcore.graph.plan import plan_of
 from flowcore.run_commands import (
@@ -273,24 +273,20 @@ class RunState:
             self._end(node, S.FAILED, TaskError("ValueError", str(unusable)))
 
     def _check_upstream(self, node: Node) -> None:
-        nodes, after = node.scope.nodes, node.plan.after
+        nodes, certain = node.scope.nodes, node.plan.certain
         for place in node.plan.needs:
             needed = nodes[place]
             if needed.state in (S.FAILED, S.CANCELED) or needed.blamed:
                 node.blamed = True
                 raise Absent(f"task {needed.path!r} did not succeed")
-            if needed.state is S.SKIPPED and place not in after and not self._has_other_choice(node, place):
+            if needed.state is S.SKIPPED and place in certain:
                 raise Absent(f"task {needed.path!r} was skipped")
-
-    def _has_other_choice(self, node: Node, place: int) -> bool:
-        """Whether every use of a skipped sibling is one choice of a OneOf, which then decides by itself."""
-        name = node.scope.plan.tasks[place].task.name
-        plain = [binding for _, binding in node.plan.bound if isinstance(binding, TaskOutput)]
-        return all(binding.task != name for binding in plain)
 
     def _check_condition(self, node: Node) -> None:
         condition = node.plan.task.condition
         assert condition is not None
+        for binding in condition_bindings(condition):
+            resolve(binding, node.scope)  # a value that does not exist skips the branch, whatever the others say
         try:
             holds = evaluate(condition, lambda binding: resolve(binding, node.scope))
         except TypeError as error:

@@ -131,19 +131,19 @@ def evaluate(condition: Condition, resolve: Callable[[Binding], Any]) -> bool:
             return not evaluate(term, resolve)
 
 
-def sources(binding: Binding) -> list[TaskOutput | ScopeInput]:
-    """The task outputs and scope inputs that a binding reads."""
+def sources(binding: Binding, *, certain: bool = False) -> list[TaskOutput | ScopeInput]:
+    """The task outputs and scope inputs that a binding reads; with ``certain`` only those that it cannot do without."""
     match binding:
         case TaskOutput() | ScopeInput():
             return [binding]
         case OneOf(choices):
-            return [source for choice in choices for source in sources(choice)]
+            return [] if certain else [source for choice in choices for source in sources(choice)]
         case Template(parts):
-            return [source for part in parts if not isinstance(part, str) for source in sources(part)]
+            return [source for part in parts if not isinstance(part, str) for source in sources(part, certain=certain)]
         case ListOf(items):
-            return [source for item in items for source in sources(item)]
+            return [source for item in items for source in sources(item, certain=certain)]
         case DictOf(items):
-            return [source for _, item in items for source in sources(item)]
+            return [source for _, item in items for source in sources(item, certain=certain)]
         case Constant():
             return []
 

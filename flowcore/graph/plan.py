@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from flowcore.graph import ArtifactType, Dag, Task
-from flowcore.graph.bindings import Binding
-from flowcore.graph.checks import dependencies
+from flowcore.graph.bindings import Binding, TaskOutput, sources
+from flowcore.graph.checks import dependencies, task_bindings
 
 
 class TaskPlan:
     """A task with its needs (places of siblings), its dependents and how each input is had."""
 
-    __slots__ = ("after", "bound", "children", "dependents", "needs", "outputs", "required", "task", "unbound")
+    __slots__ = ("bound", "certain", "children", "dependents", "needs", "outputs", "required", "task", "unbound")
 
     def __init__(self, task: Task, places: dict[str, int]) -> None:
         self.task = task
-        #: Siblings whose data it reads, and those it only comes after.
+        #: The siblings that it waits for; of those the ones without whose data it cannot run: a OneOf has other choices.
         found = dependencies(task)
         self.needs = tuple(places[name] for name in found)
-        self.after = tuple(places[name] for name, reads in found.items() if not reads)
+        read = [source for binding in task_bindings(task) for source in sources(binding, certain=True)]
+        self.certain = frozenset(places[source.task] for source in read if isinstance(source, TaskOutput))
         self.dependents: tuple[int, ...] = ()
         component = task.component
         bound: dict[str, Binding] = dict(task.inputs)

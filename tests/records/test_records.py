@@ -246,7 +246,8 @@ def test_any_text_that_a_python_string_can_hold_is_kept(records: Records) -> Non
     text = "grüße 데이터 \ud800 \x00 \"quoted\" \\ \n"
     recorder = begin(records)
     recorder.submitted("a", 1, {"x": text, "nan": float("nan")}, [])
-    recorder.ended("a", "FAILED", TaskError("ValueError", text, text), reason="plain")
+    recorder.again("a", TaskError("ValueError", text, text), text)
+    recorder.ended("a", "FAILED", TaskError("ValueError", text, text), reason=text)
     recorder.submitted("b", 1, {"x": text}, [])
     recorder.committed("b", Outcome(Status.SUCCEEDED, {"Output": text}))
     recorder.close()
@@ -320,3 +321,13 @@ def test_metrics_and_steps_of_any_size_are_kept(records: Records) -> None:
     recorder.close()
     found = {name: (step, value) for _, name, step, value in records.metrics("r1")}
     assert found == {"loss": (2**63 - 1, 1.0), "large": (None, 2.0**70), "huge": (None, float("-inf"))}
+
+
+def test_large_values_are_kept_beside_small_ones(records: Records) -> None:
+    recorder = begin(records)
+    for path, text in [("large", "\ud800é\"" * 1_000_000), ("small", "x")]:
+        recorder.submitted(path, 1, {"x": text}, [])
+        recorder.committed(path, Outcome(Status.SUCCEEDED, {"Output": text}))
+    recorder.close()
+    assert {task.path: task.outputs["Output"] for task in records.tasks("r1")} == {"large": "\ud800é\"" * 1_000_000, "small": "x"}
+    assert all(task.inputs["x"] == task.outputs["Output"] for task in records.tasks("r1"))

@@ -123,6 +123,8 @@ def _task(
         if any(states[need] == "SKIPPED" for need in certain):
             return "SKIPPED", {}, False
     try:
+        for binding in _bindings(task):
+            _value(binding, inputs, values)
         if task.condition is not None and not _holds(task.condition, inputs, values):
             return "SKIPPED", {}, False
         bound = {name: _value(binding, inputs, values) for name, binding in task.inputs}

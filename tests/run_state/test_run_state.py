@@ -6,7 +6,7 @@ import pytest
 
 from flowcore.errors import InternalError
 from flowcore.executor import Finished, Lost, Outcome, Started, Status, TaskError
-from flowcore.graph import Compare, Component, Constant, Dag, Loop, Port, Retry, ScopeInput, Settings, Task, TaskOutput
+from flowcore.graph import And, Compare, Component, Constant, Dag, Loop, Or, Port, Retry, ScopeInput, Settings, Task, TaskOutput
 from flowcore.run_state import (
     KFP_STATES,
     LOSSES,
@@ -172,6 +172,20 @@ def test_task_that_only_comes_after_a_skipped_branch_runs() -> None:
     order = one(commands, Submit)
     assert isinstance(order, Submit)
     assert order.path == "next"
+
+
+def test_branch_on_a_value_that_was_skipped_is_skipped_whatever_the_rest_of_its_condition_says() -> None:
+    task = branch("next", holds=True)
+    maybe = Compare("==", TaskOutput("if", "Output"), Constant(1))
+    tasks = Dag((Task("in", leaf(0)),), (("Output", TaskOutput("in", "Output")),))
+    inner = Component("b", (), (Port("Output", INT, "return"),), tasks)
+    true, false = Compare("==", Constant(1), Constant(1)), Compare("==", Constant(1), Constant(2))
+    first = Task("if", inner, condition=false)
+    for condition in (Or((true, maybe)), And((false, maybe))):
+        state = RunState(dag(first, Task(task.name, task.component, condition=condition)), {})
+        assert [command.reason for command in state.start() if isinstance(command, Moved) and command.path == "next"] == [
+            "task 'if' was skipped"
+        ]
 
 
 def test_condition_on_values_that_do_not_compare_fails_the_branch_by_name() -> None:
