@@ -273,14 +273,14 @@ class RunState:
             self._end(node, S.FAILED, TaskError("ValueError", str(unusable)))
 
     def _check_upstream(self, node: Node) -> None:
-        nodes, certain = node.scope.nodes, node.plan.certain
-        for place in node.plan.needs:
-            needed = nodes[place]
-            if needed.state in (S.FAILED, S.CANCELED) or needed.blamed:
+        needed = [node.scope.nodes[place] for place in node.plan.needs]
+        for other in needed:  # a failure first: it is passed on to what only comes after this task, a skip is not
+            if other.state in (S.FAILED, S.CANCELED) or other.blamed:
                 node.blamed = True
-                raise Absent(f"task {needed.path!r} did not succeed")
-            if needed.state is S.SKIPPED and place in certain:
-                raise Absent(f"task {needed.path!r} was skipped")
+                raise Absent(f"task {other.path!r} did not succeed")
+        for place, other in zip(node.plan.needs, needed, strict=True):
+            if other.state is S.SKIPPED and place in node.plan.certain:
+                raise Absent(f"task {other.path!r} was skipped")
 
     def _check_condition(self, node: Node) -> None:
         condition = node.plan.task.condition

@@ -188,6 +188,17 @@ def test_branch_on_a_value_that_was_skipped_is_skipped_whatever_the_rest_of_its_
         ]
 
 
+def test_failure_upstream_counts_for_more_than_a_skip() -> None:
+    tasks = Dag((Task("in", leaf(0)),), (("Output", TaskOutput("in", "Output")),))
+    inner = Component("b", (), (Port("Output", INT, "return"),), tasks)
+    skipped = Task("if", inner, condition=Compare("==", Constant(1), Constant(2)))
+    both = Task("both", leaf(1), (("a", TaskOutput("if", "Output")),), after=("if", "bad"))
+    state = RunState(dag(skipped, Task("bad", leaf(0)), both, Task("last", leaf(0), after=("both",))), {})
+    order = one(state.start(), Submit)
+    assert isinstance(order, Submit)
+    assert moved(state.handle(failed(order.attempt_id))) == {"bad": S.FAILED, "both": S.SKIPPED, "last": S.SKIPPED}
+
+
 def test_condition_on_values_that_do_not_compare_fails_the_branch_by_name() -> None:
     task = branch("if", holds=True)
     task = Task(task.name, task.component, condition=Compare("<", Constant("a"), Constant(1)))
