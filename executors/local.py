@@ -53,6 +53,7 @@ class LocalExecutor(Executor):
         self.in_process = mode != "processes"
         self.kills_running_tasks = mode == "processes"
         self.uses_callers_thread = mode == "inline"
+        self.open_iterations = max(1_000, 4 * self.workers)
         self._strategy: _Inline | Pool | None = None
 
     def __repr__(self) -> str:

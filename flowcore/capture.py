@@ -16,17 +16,26 @@ from typing import Any, TextIO
 
 
 class Sink:
-    """Where one body's text goes: whole lines to ``write(stream, text)``, and on to the terminal where ``passthrough``."""
+    """Where one body's text goes: whole lines to ``write(stream, text)``, and on to the terminal where ``passthrough``.
+
+    It is made for each task and most write nothing, so what a text needs is made with the first one.
+    """
+
+    __slots__ = ("_lock", "_partial", "_write", "passthrough")
 
     def __init__(self, write: Callable[[str, str], None], *, passthrough: bool) -> None:
         self._write = write
         self.passthrough = passthrough
-        self._partial: dict[str, list[str]] = {}
-        # A body's own threads share its context (asyncio.to_thread); `write` may itself log.
-        self._lock = threading.RLock()
+        self._partial: dict[str, list[str]] | None = None
 
     def add(self, stream: str, text: str) -> None:
         """Take text; pass on what is a whole line."""
+        if self._partial is None:
+            with _LOCK:
+                if self._partial is None:
+                    # A body's own threads share its context (asyncio.to_thread); `write` may itself log.
+                    self._lock = threading.RLock()
+                    self._partial = {}
         with self._lock:
             partial = self._partial.setdefault(stream, [])
             partial.append(text)
@@ -37,6 +46,8 @@ class Sink:
 
     def flush(self) -> None:
         """Pass on what is left of the last lines."""
+        if self._partial is None:
+            return
         with self._lock:
             left, self._partial = self._partial, {}
             for stream, partial in left.items():
@@ -44,7 +55,10 @@ class Sink:
                     self._write(stream, "".join(partial))
 
 
-_SINK: ContextVar[Sink | None] = ContextVar("flowcore_sink", default=None)
+#: Guards what is made once: the installed proxies, a sink's buffers.
+_LOCK = threading.RLock()
+#: The sink of a context; who sets it resets it, and then calls ``flush``.
+SINK: ContextVar[Sink | None] = ContextVar("flowcore_sink", default=None)
 
 
 class _StreamProxy:
@@ -55,7 +69,7 @@ class _StreamProxy:
         self._original = original
 
     def write(self, text: str) -> int:
-        sink = _SINK.get()
+        sink = SINK.get()
         if sink is None:
             return self._write_on(text)
         sink.add(self._stream, text)
@@ -81,7 +95,7 @@ class _StreamProxy:
 
 class _LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        sink = _SINK.get()
+        sink = SINK.get()
         if sink is not None:
             try:
                 sink.add("log", self.format(record) + "\n")
@@ -95,11 +109,11 @@ class _LogHandler(logging.Handler):
             and self._is_alone(record.name)
         ):
             # Without our handler, logging would have used its last resort: keep that, past the sink that has the record already.
-            token = _SINK.set(None)
+            token = SINK.set(None)
             try:
                 last.handle(record)
             finally:
-                _SINK.reset(token)
+                SINK.reset(token)
 
     def _is_alone(self, name: str) -> bool:
         """Whether no other handler gets this logger's records."""
@@ -111,7 +125,6 @@ class _LogHandler(logging.Handler):
         return True
 
 
-_LOCK = threading.Lock()
 _users = 0
 _installed: tuple[_StreamProxy, _StreamProxy, _LogHandler] | None = None
 
@@ -157,10 +170,10 @@ def _uninstall() -> None:
 
 @contextmanager
 def into(sink: Sink) -> Iterator[None]:
-    """Send what this context prints and logs to ``sink``; what a partial line holds is flushed at the end."""
-    token = _SINK.set(sink)
+    """Send what this context prints and logs to ``sink``; what a partial line holds is passed on at the end."""
+    token = SINK.set(sink)
     try:
         yield
     finally:
-        _SINK.reset(token)
+        SINK.reset(token)
         sink.flush()

@@ -249,6 +249,8 @@ class Executor(ABC):
     outlives_driver: bool = False
     #: Bodies run on the caller's thread, inside ``work``.
     uses_callers_thread: bool = False
+    #: How many iterations of one loop may be open at once. More than it can run keeps it busy; each costs memory.
+    open_iterations: int = 10_000
 
     @abstractmethod
     def open(self, report: Callable[[Event], None]) -> None:

@@ -1,7 +1,8 @@
 """The tables of a record file, and what a file must be to be ours. Opening never executes anything that the file holds.
 
 A task's row carries its last attempt; ``attempts`` keeps those that ended before it. Events are written a group a row: their
-numbers are gapless from 1 in each run, ``body`` is a JSON list of [number, time, kind, path, data].
+numbers ``first`` to ``last`` are gapless from 1 in each run, ``body`` is a JSON list of [microseconds since the run's
+``created_at``, path, state] for a task that moved, or [microseconds, path, kind, data].
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from flowcore.errors import RecordError
 
 APPLICATION_ID = 0x666C6F77  # "flow"
-VERSION = 1
+VERSION = 2
 #: How long a statement waits for other processes that write the same file.
 BUSY_SECONDS = 30.0
 
@@ -155,6 +156,11 @@ def _check_ours(connection: sqlite3.Connection, path: str) -> bool:
         raise RecordError(f"{path} is a database of another program; it was left as it is: name another file")
     if version > VERSION:
         raise RecordError(f"the record {path} has version {version}, this flowcore reads up to {VERSION}: upgrade flowcore")
+    if version < VERSION:
+        raise RecordError(
+            f"the record {path} has version {version}, written before the first release; this flowcore reads version {VERSION}: "
+            "it was left as it is, name another file with records="
+        )
     return True
 
 

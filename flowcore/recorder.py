@@ -5,6 +5,7 @@ Facts are kept in memory until the writer takes the group; ``flush`` waits until
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sqlite3
@@ -25,12 +26,17 @@ LOOK_SECONDS = 1.0
 
 #: ASCII only: SQLite refuses a lone surrogate, which a Python string may hold.
 to_json = json.JSONEncoder(separators=(",", ":")).encode
+#: What SQLite can read too: it refuses nan and the infinities.
+_to_strict_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
-# One step for all rows of a group: with one a row the writer would wait for the interpreter's lock as often.
-_TASK_VALUES = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(TASK_COLUMNS)))
-_UPSERT_TASKS = f"INSERT OR REPLACE INTO tasks ({', '.join(TASK_COLUMNS)}) SELECT {_TASK_VALUES} FROM json_each(?)"
-_UPSERT_TASK = f"INSERT OR REPLACE INTO tasks ({', '.join(TASK_COLUMNS)}) VALUES ({', '.join('?' * len(TASK_COLUMNS))})"
-#: Characters of inputs, outputs and errors from which a group's rows are written one by one.
+_UPSERT = f"INSERT OR REPLACE INTO tasks ({', '.join(TASK_COLUMNS)})"
+_VALUES = {"run": "?1", "started_at": "?2 + json_extract(value, '$[{}]') / 1e6", "finished_at": "?2 + json_extract(value, '$[{}]') / 1e6"}
+_EXTRACTED = [_VALUES.get(name, "json_extract(value, '$[{}]')").format(place - 1) for place, name in enumerate(TASK_COLUMNS)]
+# One step for all rows of a group: with one a row the writer would wait for the interpreter's lock as often. Values stay JSON
+# inside it, and times are whole microseconds of the run, which cost a quarter of a float's text.
+_UPSERT_TASKS = f"{_UPSERT} SELECT {', '.join(_EXTRACTED)} FROM json_each(?3)"
+_UPSERT_TASK = f"{_UPSERT} VALUES ({', '.join('?' * len(TASK_COLUMNS))})"
+#: Characters of a group's rows from which they are written one by one: SQLite's JSON is slow on large values.
 _LARGE = 1 << 22
 _INSERT_USE = "INSERT OR IGNORE INTO artifact_uses VALUES (?, ?, ?, ?, ?)"
 _INSERT_ARTIFACT = "INSERT OR REPLACE INTO artifacts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -53,21 +59,27 @@ def _readable(text: str | None) -> str | None:
 
 
 class _Task:
-    """A task's row while it is live."""
+    """A task's row while it is live; times are microseconds since the run was recorded."""
 
-    __slots__ = ("attempt", "error", "execution", "finished", "inputs", "outputs", "place", "reason", "started", "state")
+    state = "WAITING"
+    attempt = 0
+    place: str | None = None
+    execution: str | None = None
+    started: int | None = None
+    finished: int | None = None
+    inputs: dict[str, Any] | None = None
+    outputs: dict[str, Any] | None = None
+    error: TaskError | None = None
+    reason: str | None = None
 
-    def __init__(self) -> None:
-        self.state = "WAITING"
-        self.attempt = 0
-        self.place: str | None = None
-        self.execution: str | None = None
-        self.started: float | None = None
-        self.finished: float | None = None
-        self.inputs: dict[str, Any] | None = None
-        self.outputs: dict[str, Any] | None = None
-        self.error: TaskError | None = None
-        self.reason: str | None = None
+
+def _row(path: str, task: _Task) -> tuple[Any, ...]:
+    """A task's row without the run, in the order of TASK_COLUMNS; values that are objects are still to be written as JSON."""
+    error = None if task.error is None else task.error.to_json()
+    return (
+        path, task.state, task.attempt, task.place, task.execution, task.started, task.finished, task.inputs or None,
+        task.outputs or None, error, task.reason,
+    )  # fmt: skip
 
 
 class RunRecorder:
@@ -76,22 +88,25 @@ class RunRecorder:
     Facts go into lists that the writer swaps out as a whole: a task that begins and ends within one group costs one row.
     """
 
-    def __init__(self, records: Records, run: int, run_id: str, on_request: Callable[[str], None]) -> None:
+    def __init__(self, records: Records, run: int, run_id: str, created_at: float, on_request: Callable[[str], None]) -> None:
         self._records = records
         self._run = run
         self._run_id = run_id
+        self._created_at = created_at
         self._on_request = on_request
         self._epoch = 1
         self._began = time.monotonic()
         self._live: dict[str, _Task] = {}
         self._changed: dict[str, _Task] = {}
-        self._events: list[tuple[int, float, str, str, dict[str, Any]]] = []
-        self._seq = 0
+        #: (microseconds, task, state), or (microseconds, task, kind, data) where there is more to tell.
+        self._events: list[tuple[int, str, str] | tuple[int, str, str, dict[str, Any]]] = []
+        self._written_events = 0
         self._rows: list[tuple[str, tuple[Any, ...]]] = []
         self._texts: list[tuple[str, int, str, str]] = []
         self._next_look = 0.0
-        #: Guards the swap of the lists above against the driver's appends that touch two of them.
-        self._swap = threading.Lock()
+        #: Guards the swap of the lists above against the driver's appends that touch two of them. Reentrant: what a collected
+        #: object's ``__del__`` prints is recorded too.
+        self._swap = threading.RLock()
         #: Held by whoever writes: the writer thread, or the driver with its last group.
         self._writing = threading.Lock()
         self.failure: BaseException | None = None
@@ -105,8 +120,16 @@ class RunRecorder:
             self._records.wake()
 
     def _event(self, kind: str, path: str, data: dict[str, Any]) -> None:
-        self._seq += 1
-        self._events.append((self._seq, time.monotonic() - self._began, kind, path, data))
+        self._events.append((int((time.monotonic() - self._began) * 1e6), path, kind, data))
+
+    def _moved_with(self, path: str, state: str, data: dict[str, Any]) -> None:
+        self._event("task", path, {"state": state, **data})
+
+    def _micros(self, at: float) -> int:
+        return int((at - self._created_at) * 1e6)
+
+    def _at(self, micros: int | None) -> float | None:
+        return None if micros is None else self._created_at + micros / 1e6
 
     def _task(self, path: str) -> _Task:
         task = self._live.get(path)
@@ -133,12 +156,13 @@ class RunRecorder:
 
         One that ``leaves`` nothing outside this process is not looked for by a later driver: its row is written once it runs.
         """
+        task = _Task()  # an earlier attempt's row may be read by the writer at this moment
+        task.state, task.attempt, task.inputs = "SUBMITTED", number, inputs
+        if not leaves:
+            self._live[path] = task
+            return
         with self._swap:
-            task = self._task(path) if leaves else self._live.setdefault(path, _Task())
-            task.state, task.attempt, task.inputs = "SUBMITTED", number, inputs
-            task.started = task.finished = task.place = task.execution = None
-            if not leaves:
-                return
+            self._live[path] = self._changed[path] = task
             if number == 1:
                 for port, position, uri in uses:
                     self._rows.append((_INSERT_USE, (self._run, path, port, position, uri)))
@@ -146,24 +170,33 @@ class RunRecorder:
 
     def running(self, path: str, place: str | None = None, execution: str | None = None) -> None:
         """A body, or a group of tasks, began."""
+        now = int((time.monotonic() - self._began) * 1e6)
         with self._swap:
             task = self._task(path)
-            task.state, task.place, task.execution, task.started = "RUNNING", place, execution, time.time()
-            self._event("task", path, {"state": "RUNNING"})
-        self._touch()
+            task.state, task.place, task.started = "RUNNING", place, now
+            if execution is not None:
+                task.execution = execution
+            self._events.append((now, path, "RUNNING"))
+            if not self.dirty:
+                self._touch()
 
     def committed(self, path: str, outcome: Outcome) -> None:
         """A task succeeded with this outcome."""
+        now = int((time.monotonic() - self._began) * 1e6)
         with self._swap:
-            task = self._task(path)
-            task.state, task.finished = "SUCCEEDED", outcome.finished_at
-            task.started = outcome.started_at or task.started
-            task.execution, task.outputs = outcome.execution, outcome.parameters
-            del self._live[path]
+            task = self._changed[path] = self._live.pop(path)
+            task.state, task.outputs = "SUCCEEDED", outcome.parameters
+            if outcome.started_at is not None:
+                task.started = int((outcome.started_at - self._created_at) * 1e6)
+            if outcome.finished_at is not None:
+                task.finished = int((outcome.finished_at - self._created_at) * 1e6)
+            if outcome.execution is not None:
+                task.execution = outcome.execution
             if outcome.artifacts:
                 self._commit_artifacts(path, outcome)
-            self._event("task", path, {"state": "SUCCEEDED"})
-        self._touch()
+            self._events.append((now, path, "SUCCEEDED"))
+            if not self.dirty:
+                self._touch()
 
     def _commit_artifacts(self, path: str, outcome: Outcome) -> None:
         now = time.time()
@@ -208,16 +241,16 @@ class RunRecorder:
         """A task came to a terminal state other than a committed success, or a group came to its end with its outputs."""
         with self._swap:
             task = self._task(path)
-            task.state, task.finished, task.error = state, time.time(), error
+            task.state, task.finished, task.error = state, self._micros(time.time()), error
             task.reason = _readable(reason)
             task.outputs = outputs
             del self._live[path]
-            data: dict[str, Any] = {"state": state}
+            data: dict[str, Any] = {}
             if error is not None:
                 data["error"] = f"{error.type}: {error.message}"
             if reason is not None:
                 data["reason"] = reason
-            self._event("task", path, data)
+            self._moved_with(path, state, data)
         self._touch()
 
     def again(self, path: str, error: TaskError | None, reason: str | None) -> None:
@@ -225,10 +258,10 @@ class RunRecorder:
         with self._swap:
             task = self._task(path)
             text = None if error is None else to_json(error.to_json())
-            row = (self._run, path, task.attempt, task.place, task.started, time.time(), text, _readable(reason))
+            row = (self._run, path, task.attempt, task.place, self._at(task.started), time.time(), text, _readable(reason))
             self._rows.append(("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row))
             task.state = "WAITING"
-            self._event("task", path, {"state": "WAITING", "reason": reason})
+            self._moved_with(path, "WAITING", {"reason": reason})
         self._touch()
 
     def wrote(self, path: str, number: int, stream: str, text: str) -> None:
@@ -272,7 +305,7 @@ class RunRecorder:
                 events, self._events = self._events, []
                 rows, self._rows = self._rows, []
                 texts, self._texts = self._texts, []
-                tasks = [self._row(path, task) for path, task in changed.items()]
+                tasks = [_row(path, task) for path, task in changed.items()]
             try:
                 with self._records.transaction() as connection:
                     self._hold_lease(connection)
@@ -281,9 +314,8 @@ class RunRecorder:
                     for statement, values in rows:
                         connection.execute(statement, values)
                     if events:
-                        body = to_json(events)
-                        row = (self._run, events[0][0], events[-1][0], body)
-                        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", row)
+                        first, last = self._written_events + 1, self._written_events + len(events)
+                        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (self._run, first, last, to_json(events)))
                     if texts:
                         self._write_texts(connection, texts)
                     requests = self._take_requests(connection) if look else []
@@ -292,16 +324,10 @@ class RunRecorder:
                 raise
             finally:
                 self.taken = False
+            self._written_events += len(events)
             self._next_look = now + LOOK_SECONDS
         for kind in requests:
             self._on_request(kind)
-
-    def _row(self, path: str, task: _Task) -> tuple[Any, ...]:
-        return (
-            self._run, path, task.state, task.attempt, task.place, task.execution, task.started, task.finished,
-            to_json(task.inputs) if task.inputs else None, to_json(task.outputs) if task.outputs else None,
-            None if task.error is None else to_json(task.error.to_json()), task.reason,
-        )  # fmt: skip
 
     def _hold_lease(self, connection: sqlite3.Connection) -> None:
         cursor = connection.execute(
@@ -311,11 +337,20 @@ class RunRecorder:
             raise LeaseLost(f"run {self._run_id!r} has another driver now; this one writes nothing more")
 
     def _write_tasks(self, connection: sqlite3.Connection, tasks: list[tuple[Any, ...]]) -> None:
-        # JSON inside JSON takes ten times the room and time of a large value: those go in as they are.
-        if sum(len(row[8] or "") + len(row[9] or "") + len(row[10] or "") for row in tasks) > _LARGE:
-            connection.executemany(_UPSERT_TASK, tasks)
-        else:
-            connection.execute(_UPSERT_TASKS, (to_json(tasks),))
+        with contextlib.suppress(ValueError):  # nan and the infinities
+            text = _to_strict_json(tasks)
+            if len(text) < _LARGE:
+                connection.execute(_UPSERT_TASKS, (self._run, self._created_at, text))
+                return
+        connection.executemany(_UPSERT_TASK, [self._full_row(*task) for task in tasks])
+
+    def _full_row(
+        self, path: str, state: str, attempt: int, place: str, execution: str, started: int, finished: int, *values: Any
+    ) -> tuple[Any, ...]:
+        *objects, reason = values
+        texts = [None if value is None else to_json(value) for value in objects]
+        times = self._at(started), self._at(finished)
+        return (self._run, path, state, attempt, place, execution, *times, *texts, reason)
 
     def _write_texts(self, connection: sqlite3.Connection, texts: list[tuple[str, int, str, str]]) -> None:
         encoded = [text.encode("utf-8", "replace") for *_, text in texts]

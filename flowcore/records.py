@@ -177,7 +177,7 @@ class Records:
             run = cursor.lastrowid
             assert run is not None
             connection.execute("INSERT INTO leases VALUES (?, 1, ?, ?)", (run, driver, time.time()))
-        recorder = RunRecorder(self, run, row.run_id, on_request)
+        recorder = RunRecorder(self, run, row.run_id, row.created_at, on_request)
         with self._lock:
             self._recorders.append(recorder)
             if self._writer is None:
@@ -355,9 +355,13 @@ class Records:
         """The events of a run with numbers above ``since``."""
         run = self._key(run_id)
         began = self._rows("SELECT created_at FROM runs WHERE run = ?", run)[0][0]
-        bodies = self._rows("SELECT body FROM events WHERE run = ? AND last > ? ORDER BY first", run, since)
-        events = [event for (body,) in bodies for event in json.loads(body) if event[0] > since]
-        return [RunEvent(seq, began + offset, offset, kind, path, data) for seq, offset, kind, path, data in events]
+        groups = self._rows("SELECT first, body FROM events WHERE run = ? AND last > ? ORDER BY first", run, since)
+        return [
+            _event(seq, began, *event)
+            for first, body in groups
+            for seq, event in enumerate(json.loads(body), first)
+            if seq > since
+        ]
 
     def logs(self, run_id: str, path: str | None = None) -> Iterator[LogLine]:
         """What tasks wrote, in order; of one task with ``path``."""
@@ -367,6 +371,13 @@ class Records:
         texts = self._read_log(run_id, [(row[3], row[4]) for row in rows])
         for row, data in zip(rows, texts, strict=True):
             yield LogLine(row[0], row[1], row[2], data.decode("utf-8", "replace"))
+
+
+def _event(seq: int, began: float, micros: int, path: str, kind: str, data: dict[str, Any] | None = None) -> RunEvent:
+    offset = micros / 1e6
+    if data is None:  # the usual case is written short: the kind is a task's new state
+        kind, data = "task", {"state": kind}
+    return RunEvent(seq, began + offset, offset, kind, path, data)
 
 
 def _task_row(row: tuple[Any, ...]) -> TaskRow:

@@ -16,7 +16,6 @@ from typing import Any
 
 from flowcore.errors import InternalError
 from flowcore.executor import Finished, Lost, Started, Status, TaskError, Waiting
-from flowcore.graph import Constant
 from flowcore.graph.bindings import condition_bindings, describe_condition, evaluate
 from flowcore.graph.model import Component, Dag
 from flowcore.graph.plan import plan_of
@@ -32,8 +31,23 @@ from flowcore.run_commands import (
     Submit,
     TimerFired,
 )
-from flowcore.scopes import EMPTY, Absent, Group, Node, Scope, Unusable, resolve
-from flowcore.states import KFP_STATES, MOVES, TERMINAL, RunStatus, TaskState
+from flowcore.scopes import EMPTY, Absent, Group, Node, Scope, Unusable, missing_input, output_of, resolve
+from flowcore.states import (
+    CANCELED,
+    FAILED,
+    KFP_STATES,
+    MOVES,
+    READY,
+    REUSED,
+    RUNNING,
+    SKIPPED,
+    SUBMITTED,
+    SUCCEEDED,
+    TERMINAL,
+    WAITING,
+    RunStatus,
+    TaskState,
+)
 
 __all__ = [
     "KFP_STATES",
@@ -56,20 +70,30 @@ __all__ = [
 
 LOSSES = 3
 UNSTARTED_LOSSES = 100
-
-S = TaskState
-
+_DONE = Status.SUCCEEDED
 
 #: Which state of a child decides its group's: a failure over a cancellation over success.
-_RANK = {S.SUCCEEDED: 0, S.REUSED: 0, S.SKIPPED: 0, S.CANCELED: 1, S.FAILED: 2}
+_RANK = {SUCCEEDED: 0, REUSED: 0, SKIPPED: 0, CANCELED: 1, FAILED: 2}
 
 
 class RunState:
-    """The state of one run. Call ``start`` once, then ``handle`` for each event; both return commands to carry out in order."""
+    """The state of one run. Call ``start`` once, then ``handle`` for each event; both return commands to carry out in order.
 
-    def __init__(self, root: Component, inputs: dict[str, Any], run_id: str = "run", *, stop_on_failure: bool = False) -> None:
+    At most ``open_iterations`` of a loop are open at once, whatever its parallelism: a long loop costs memory for those only.
+    """
+
+    def __init__(
+        self,
+        root: Component,
+        inputs: dict[str, Any],
+        run_id: str = "run",
+        *,
+        stop_on_failure: bool = False,
+        open_iterations: int = 10_000,
+    ) -> None:
         assert isinstance(root.implementation, Dag)
         self._run_id = run_id
+        self._window = open_iterations
         self._stop_on_failure = stop_on_failure
         self._root = Scope(None, plan_of(root.implementation), "", dict(inputs))
         self._by_attempt: dict[str, Node] = {}
@@ -99,7 +123,10 @@ class RunState:
         if self.finished:
             return []
         self._handlers[type(event)](event)
-        return self._drain()
+        if self._todo:
+            return self._drain()
+        commands, self._commands = self._commands, []
+        return commands
 
     def _drain(self) -> list[Command]:
         # A worklist, not recursion: a chain of a thousand skipped tasks settles in one event.
@@ -114,11 +141,11 @@ class RunState:
 
     def _on_started(self, event: Started) -> None:
         node = self._by_attempt.get(event.attempt_id)
-        if node is None or node.state is not S.SUBMITTED:
+        if node is None or node.state is not SUBMITTED:
             return
-        self._move(node, S.RUNNING)
-        self._commands.append(Moved(node.path, S.RUNNING, event.attempt_id))
-        timeout = node.plan.task.settings.timeout_seconds
+        self._move(node, RUNNING)
+        self._commands.append(Moved(node.path, RUNNING, event.attempt_id))
+        timeout = node.plan.timeout_seconds
         if timeout is not None:
             self._set_timer(f"timeout:{event.attempt_id}", timeout, node)
 
@@ -130,20 +157,20 @@ class RunState:
         if node is None:
             return
         outcome = event.outcome
-        if outcome.status is Status.SUCCEEDED:
+        if outcome.status is _DONE:
             outputs: dict[str, Any] = {**outcome.parameters, **outcome.artifacts} if outcome.artifacts else outcome.parameters
             if len(outputs) < len(node.plan.outputs) and (missing := node.plan.required - outputs.keys()):
                 self._failed_attempt(node, TaskError("ValueError", f"task {node.path!r} ended without outputs {sorted(missing)}"))
                 return
-            self._move(node, S.SUCCEEDED)
+            self._move(node, SUCCEEDED)
             node.outputs = outputs
             self._commands.append(Commit(node.path, event.attempt_id, outcome))
-            self._todo.append((self._settle, node))
+            self._settle(node)
         elif node.timed_out:
             self._timed_out(node, outlived=event.outlived)
         elif outcome.status is Status.CANCELED or node.canceling:
             outlived = "; its body still runs in this process" if event.outlived else ""
-            self._end(node, S.CANCELED, reason=f"{self._why_canceled}{outlived}")
+            self._end(node, CANCELED, reason=f"{self._why_canceled}{outlived}")
         else:
             self._failed_attempt(node, outcome.error or TaskError("Exception", "the task failed without an error"))
 
@@ -155,7 +182,7 @@ class RunState:
             self._timed_out(node)
             return
         if node.canceling:
-            self._end(node, S.CANCELED, reason=self._why_canceled)
+            self._end(node, CANCELED, reason=self._why_canceled)
             return
         if event.started:
             node.losses += 1
@@ -164,12 +191,12 @@ class RunState:
         if node.losses > LOSSES or node.unstarted > UNSTARTED_LOSSES:
             count = node.losses if node.losses > LOSSES else node.unstarted
             text = f"task {node.path!r} lost its worker {count} times; the last reason: {event.reason}"
-            self._end(node, S.FAILED, TaskError("InfrastructureLost", text))
+            self._end(node, FAILED, TaskError("InfrastructureLost", text))
             return
         self._again(node, 0.0, event.attempt_id, reason=f"worker lost: {event.reason}")
 
     def _timed_out(self, node: Node, *, outlived: bool = False) -> None:
-        seconds = node.plan.task.settings.timeout_seconds
+        seconds = node.plan.timeout_seconds
         left = "; its body still runs in this process" if outlived else ""
         self._failed_attempt(node, TaskError("TaskTimeout", f"task {node.path!r} ran longer than {seconds:g} s{left}"))
 
@@ -177,17 +204,17 @@ class RunState:
         retry = node.plan.task.retry
         node.timed_out = False
         if node.canceling:
-            self._end(node, S.CANCELED, reason=self._why_canceled)
+            self._end(node, CANCELED, reason=self._why_canceled)
         elif retry is not None and node.failures < retry.limit:
             delay = retry.delay_seconds(node.failures)
             node.failures += 1
             self._again(node, delay, node.attempt_id, error, f"retry {node.failures} of {retry.limit}")
         else:
-            self._end(node, S.FAILED, error)
+            self._end(node, FAILED, error)
 
     def _again(self, node: Node, delay: float, attempt_id: str | None, error: TaskError | None = None, reason: str = "") -> None:
-        self._move(node, S.WAITING)
-        self._commands.append(Moved(node.path, S.WAITING, attempt_id, error, reason))
+        self._move(node, WAITING)
+        self._commands.append(Moved(node.path, WAITING, attempt_id, error, reason))
         if delay > 0:
             self._set_timer(f"retry:{node.path}:{node.attempt}", delay, node)
         else:
@@ -203,10 +230,10 @@ class RunState:
             return
         kind, _, rest = event.key.partition(":")
         if kind == "timeout":
-            if node.state is S.RUNNING and node.attempt_id == rest:
+            if node.state is RUNNING and node.attempt_id == rest:
                 node.timed_out = True
                 self._commands.append(Cancel(rest))
-        elif node.state is S.WAITING:
+        elif node.state is WAITING:
             self._submit(node)
 
     # Cancellation
@@ -223,7 +250,7 @@ class RunState:
         self._commands[before:] = sorted(self._commands[before:], key=self._is_cancel_of_running)
 
     def _is_cancel_of_running(self, command: Command) -> bool:
-        return isinstance(command, Cancel) and self._by_attempt[command.attempt_id].state is S.RUNNING
+        return isinstance(command, Cancel) and self._by_attempt[command.attempt_id].state is RUNNING
 
     def _cancel_scope(self, scope: Scope, *, force: bool) -> None:
         for node in scope.nodes:
@@ -236,51 +263,56 @@ class RunState:
         if node.group is not None:
             for scope in list(node.group.open.values()):
                 self._cancel_scope(scope, force=force)
-        elif node.state in (S.SUBMITTED, S.RUNNING):
+        elif node.state in (SUBMITTED, RUNNING):
             if first or force:
                 assert node.attempt_id is not None
                 self._commands.append(Cancel(node.attempt_id))
         else:
-            self._end(node, S.CANCELED, reason=self._why_canceled)
+            self._end(node, CANCELED, reason=self._why_canceled)
 
     # Scopes and readiness
 
     def _open(self, scope: Scope) -> None:
         if not scope.nodes:
             self._close(scope)
+        nodes, todo, ready = scope.nodes, self._todo, self._ready
         for place in scope.plan.roots:
-            self._todo.append((self._ready, scope.nodes[place]))
+            todo.append((ready, nodes[place]))
 
     def _ready(self, node: Node) -> None:
-        if node.state is not S.WAITING:
+        if node.state is not WAITING:
             return
         plan = node.plan
         try:
             if plan.needs and plan.task.trigger == "all_succeeded":
                 self._check_upstream(node)
-            condition = plan.task.condition
-            if condition is not None:
-                self._check_condition(node)
-            inputs = self._inputs(node)
             if plan.children is None:
-                node.inputs = inputs
+                node.inputs = self._inputs(node)
                 self._submit(node)
-            else:
-                self._open_group(node, inputs)
+                return
+            if plan.task.condition is not None:
+                self._check_condition(node)
+            self._open_group(node, self._inputs(node))
         except Absent as absent:
-            self._end(node, S.SKIPPED, reason=str(absent))
+            self._end(node, SKIPPED, reason=str(absent))
         except Unusable as unusable:
-            self._end(node, S.FAILED, TaskError("ValueError", str(unusable)))
+            self._end(node, FAILED, TaskError("ValueError", str(unusable)))
 
     def _check_upstream(self, node: Node) -> None:
-        needed = [node.scope.nodes[place] for place in node.plan.needs]
-        for other in needed:  # a failure first: it is passed on to what only comes after this task, a skip is not
-            if other.state in (S.FAILED, S.CANCELED) or other.blamed:
+        nodes, needs = node.scope.nodes, node.plan.needs
+        skipped = False
+        for place in needs:  # a failure first: it is passed on to what only comes after this task, a skip is not
+            other = nodes[place]
+            if other.state is SUCCEEDED:
+                continue
+            if other.state is FAILED or other.state is CANCELED or other.blamed:
                 node.blamed = True
                 raise Absent(f"task {other.path!r} did not succeed")
-        for place, other in zip(node.plan.needs, needed, strict=True):
-            if other.state is S.SKIPPED and place in node.plan.certain:
-                raise Absent(f"task {other.path!r} was skipped")
+            skipped = skipped or other.state is SKIPPED
+        if skipped:
+            for place in needs:
+                if nodes[place].state is SKIPPED and place in node.plan.certain:
+                    raise Absent(f"task {nodes[place].path!r} was skipped")
 
     def _check_condition(self, node: Node) -> None:
         condition = node.plan.task.condition
@@ -295,25 +327,27 @@ class RunState:
             raise Absent(f"its condition is false: {describe_condition(condition)}")
 
     def _inputs(self, node: Node) -> dict[str, Any]:
-        inputs = dict(node.plan.unbound)
-        scope = node.scope
-        for name, binding in node.plan.bound:
-            if type(binding) is Constant:
-                inputs[name] = binding.value
-            else:
-                inputs[name] = resolve(binding, scope)
+        plan, scope = node.plan, node.scope
+        inputs = plan.constants.copy()
+        for name, source in plan.passed:
+            try:
+                inputs[name] = scope.inputs[source]
+            except KeyError:
+                raise missing_input(source) from None
+        for name, place, port in plan.linked:
+            inputs[name] = output_of(scope.nodes[place], port)
+        for name, binding in plan.bound:
+            inputs[name] = resolve(binding, scope)
         return inputs
 
     def _submit(self, node: Node) -> None:
-        if node.state is not S.WAITING:
+        if node.state is not WAITING:
             return
-        self._move(node, S.READY)
-        node.attempt += 1
-        path = node.scope.prefix + node.plan.task.name
-        attempt_id = node.attempt_id = f"{self._run_id}/{path}#{node.attempt}"
-        self._move(node, S.SUBMITTED)
+        self._move(node, SUBMITTED)
+        number = node.attempt = node.attempt + 1
+        attempt_id = node.attempt_id = f"{self._run_id}/{node.path}#{number}"
         self._by_attempt[attempt_id] = node
-        self._commands.append(Submit(attempt_id, path, node.attempt, node.plan.task, node.inputs))
+        self._commands.append(Submit(attempt_id, node.path, number, node.plan.task, node.inputs))
 
     def _open_group(self, node: Node, inputs: dict[str, Any]) -> None:
         assert node.plan.children is not None
@@ -335,18 +369,19 @@ class RunState:
         self._start_group(node)
         if not items:
             self._todo.append((self._close_group, node))
-        for _ in range(min(loop.parallelism or len(items), len(items))):
+        for _ in range(min(loop.parallelism or self._window, self._window, len(items))):
             self._open_iteration(node, group, loop.item_input)
 
     def _start_group(self, node: Node) -> None:
-        self._move(node, S.RUNNING)
-        self._commands.append(Moved(node.path, S.RUNNING))
+        self._move(node, RUNNING)
+        self._commands.append(Moved(node.path, RUNNING))
 
     def _open_iteration(self, node: Node, group: Group, item_input: str) -> None:
         assert group.items is not None
         assert node.plan.children is not None
         index, group.next_item = group.next_item, group.next_item + 1
-        inputs = {**group.inputs, item_input: group.items[index]}
+        inputs = group.inputs.copy()
+        inputs[item_input] = group.items[index]
         scope = group.open[index] = Scope(node, node.plan.children, f"{node.path}.{index}/", inputs, index)
         self._open(scope)
 
@@ -355,18 +390,18 @@ class RunState:
     def _end(self, node: Node, state: TaskState, error: TaskError | None = None, reason: str | None = None) -> None:
         self._move(node, state)
         path = node.path
-        if state is S.FAILED and error is not None:
+        if state is FAILED and error is not None:
             self._failures[path] = error
         self._commands.append(Moved(path, state, node.attempt_id, error, reason))
         self._todo.append((self._settle, node))
-        if state is S.FAILED and self._stop_on_failure and not self._stopped:
+        if state is FAILED and self._stop_on_failure and not self._stopped:
             self._stopped = True
             self._cancel_all(f"the run stops, since task {path!r} failed")
 
     def _settle(self, node: Node) -> None:
         """A terminal node: wake what waits for it, count it in its scope."""
         scope = node.scope
-        if _RANK[node.state] > _RANK[scope.worst]:
+        if node.state is not SUCCEEDED and _RANK[node.state] > _RANK[scope.worst]:
             scope.worst = node.state
         for place in node.plan.dependents:
             dependent = scope.nodes[place]
@@ -378,7 +413,7 @@ class RunState:
             self._close(scope)
 
     def _close(self, scope: Scope) -> None:
-        outputs: dict[str, Any] = {}
+        outputs: dict[str, Any] = {} if scope.plan.outputs else EMPTY
         for name, binding in scope.plan.outputs:
             try:
                 outputs[name] = resolve(binding, scope)
@@ -392,9 +427,9 @@ class RunState:
         assert group is not None
         del group.open[scope.index]
         group.results[scope.index] = outputs
-        if _RANK[scope.worst] > _RANK[group.worst]:
+        if scope.worst is not SUCCEEDED and _RANK[scope.worst] > _RANK[group.worst]:
             group.worst = scope.worst
-        loop = node.plan.task.loop
+        loop = node.plan.loop
         if loop is not None and group.items is not None and group.next_item < len(group.items) and not node.canceling:
             self._open_iteration(node, group, loop.item_input)
         elif not group.open:
@@ -412,16 +447,16 @@ class RunState:
             done = [result for result in group.results if result is not None]
             names = [name for name, _ in node.plan.outputs]
             node.outputs = {name: [result[name] for result in done if name in result] for name in names}
-            state = max(group.worst, S.CANCELED, key=_RANK.__getitem__) if len(done) < len(group.items) else group.worst
+            state = max(group.worst, CANCELED, key=_RANK.__getitem__) if len(done) < len(group.items) else group.worst
         node.group = None
         self._move(node, state)
         self._commands.append(Moved(node.path, state, outputs=node.outputs))
         self._todo.append((self._settle, node))
 
     def _finish(self, worst: TaskState, outputs: dict[str, Any]) -> None:
-        if worst is S.CANCELED and not self._canceled:
-            worst = S.FAILED
-        status = RunStatus.CANCELED if self._canceled and worst is not S.SUCCEEDED else RunStatus(worst.value)
+        if worst is CANCELED and not self._canceled:
+            worst = FAILED
+        status = RunStatus.CANCELED if self._canceled and worst is not SUCCEEDED else RunStatus(worst.value)
         self.finished = True
         self._commands.append(FinishRun(status, outputs, self._failures))
 
@@ -445,7 +480,7 @@ class RunState:
 
     def check(self) -> None:
         """Raise InternalError where the bookkeeping contradicts itself; tests call it after each event."""
-        active = {node.attempt_id for node in self.nodes() if node.state in (S.SUBMITTED, S.RUNNING) and node.group is None}
+        active = {node.attempt_id for node in self.nodes() if node.state in (SUBMITTED, RUNNING) and node.group is None}
         leaves = {node.attempt_id for node in self._by_attempt.values()}
         if active != leaves:
             raise InternalError(f"attempts known {sorted(map(str, leaves))} are not those active {sorted(map(str, active))}")

@@ -5,12 +5,15 @@ One ``Driver`` runs one run, on the thread that calls ``drive``. It decides noth
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flowcore.artifacts.types import ArtifactRef
@@ -69,6 +72,19 @@ def _check_packages(component: Component, packages: tuple[str, ...]) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _OrderPlan:
+    """What every order of one component has in common; ``leaves`` says that something is left outside this process."""
+
+    seals: bool
+    leaves: bool
+    function: Callable[..., Any] | None
+    code: CodeRef | None
+
+
+_NO_OPTIONS: dict[str, Any] = {}
+
+
 class Driver:
     """Drives one run to its end and leaves nothing open."""
 
@@ -88,15 +104,22 @@ class Driver:
         self._executor = executor
         self._recorder = recorder
         self._store = store
-        self._state = RunState(pipeline.root, arguments, run_id, stop_on_failure=stop_on_failure)
-        #: Everything that comes from outside the loop's thread: executor events, cancellations.
+        self._state = RunState(
+            pipeline.root, arguments, run_id, stop_on_failure=stop_on_failure, open_iterations=executor.open_iterations
+        )
+        #: Everything that comes from other threads than the loop's: executor events, cancellations.
         self._inbox: queue.SimpleQueue[Event | CancelRequested] = queue.SimpleQueue()
+        #: The ends of bodies that ran on the loop's own thread.
+        self._ended: deque[Event] = deque()
         self._timers: list[tuple[float, str]] = []
         self._attempts: dict[str, tuple[str, int]] = {}
+        self._plans: dict[int, _OrderPlan] = {}
         self._codes: dict[str, CodeRef] = {}
         self._functions: dict[str, Callable[..., Any]] = dict(pipeline.functions)
         self._base = self._store.join(path_name(pipeline.name), run_id)
         self._thread = 0
+        #: Whether an order that is about to be sent leaves something outside this process.
+        self._leaving = False
         self.finish: FinishRun | None = None
         self._do: dict[type[Any], Callable[[Any], None]] = {
             Submit: self._submit,
@@ -131,7 +154,7 @@ class Driver:
                 self._execute(self._state.start())
                 while self.finish is None:
                     try:
-                        if interrupt is not None and not self._attempts and self._inbox.empty():
+                        if interrupt is not None and not self._attempts and not self._ended and self._inbox.empty():
                             break  # the interrupt came between two steps of ours: nothing is left that could report
                         self._loop()
                     except KeyboardInterrupt as pressed:
@@ -151,15 +174,17 @@ class Driver:
         return self.finish
 
     def _loop(self) -> None:
-        inbox, work = self._inbox, self._executor.work
+        inbox, ended, work, take = self._inbox, self._ended, self._executor.work, self._take
         while self.finish is None:
-            if (self._timers and self._fire_timers()) or (inbox.empty() and work()):
+            if self._timers and self._fire_timers():
                 continue
-            try:
-                event = inbox.get(timeout=self._wait_seconds())
-            except queue.Empty:
-                continue
-            self._take(event)
+            if ended:
+                take(ended.popleft())
+            elif not inbox.empty():
+                take(inbox.get())
+            elif not work():
+                with contextlib.suppress(queue.Empty):
+                    take(inbox.get(timeout=self._wait_seconds()))
 
     def _wait_seconds(self) -> float | None:
         if not self._timers:
@@ -178,28 +203,35 @@ class Driver:
     # Reports in
 
     def _report(self, event: Event) -> None:
-        # A body on the loop's own thread holds the loop up: what it tells while it runs is taken at once.
-        if type(event) is Finished or type(event) is Lost or threading.get_ident() != self._thread:
+        if threading.get_ident() != self._thread:
             self._inbox.put(event)
+        elif type(event) is Finished or type(event) is Lost:
+            # Not at once: an interrupt of this body is told first.
+            self._ended.append(event)
         else:
+            # A body on the loop's own thread holds the loop up: what it tells while it runs is taken at once.
             self._take(event)
 
     def _take(self, event: Event | CancelRequested) -> None:
-        if isinstance(event, CancelRequested):
-            self._execute(self._state.handle(event))
+        kind = type(event)
+        if kind is CancelRequested:
+            self._execute(self._state.handle(event))  # type: ignore[arg-type]
             return
-        known = self._attempts.get(event.attempt_id)
+        attempt_id = event.attempt_id  # type: ignore[union-attr]
+        known = self._attempts.get(attempt_id)
         if known is None:
             return
+        if kind is Finished or kind is Lost:
+            del self._attempts[attempt_id]
+            self._execute(self._state.handle(event))  # type: ignore[arg-type]
+            return
         path, number = known
-        kind = type(event)
-        if kind is Started:
-            assert isinstance(event, Started)
-            self._state_running(event, path)
-        elif kind is Finished or kind is Lost:
-            assert isinstance(event, Finished | Lost)
-            del self._attempts[event.attempt_id]
-            self._execute(self._state.handle(event))
+        if isinstance(event, Started):
+            for command in self._state.handle(event):
+                if type(command) is Moved:
+                    self._recorder.running(path, event.where, event.execution)
+                else:
+                    self._do[type(command)](command)
         elif isinstance(event, Output):
             self._recorder.wrote(path, number, event.stream, event.text)
         elif isinstance(event, Reported):
@@ -207,36 +239,29 @@ class Driver:
         elif isinstance(event, Waiting):
             self._recorder.waits(path, event.reason)
 
-    def _state_running(self, event: Started, path: str) -> None:
-        commands = self._state.handle(event)
-        for command in commands:
-            if type(command) is Moved:
-                self._recorder.running(path, event.where, event.execution)
-            else:
-                self._do[type(command)](command)
-
     # Commands out
 
     def _execute(self, commands: list[Command]) -> None:
         do = self._do
         orders: list[WorkOrder] = []
         for command in commands:
-            if type(command) is Submit:
-                orders.append(self._order(command))
+            kind = type(command)
+            if kind is Submit:
+                orders.append(self._order(command))  # type: ignore[arg-type]
                 continue
-            if type(command) is Cancel and orders:
+            if orders and kind is Cancel:
                 # It may be of one of these, and an executor ignores what it does not know.
                 self._send(orders)
                 orders = []
-            do[type(command)](command)
-        self._send(orders)
+            do[kind](command)
+        if orders:
+            self._send(orders)
 
     def _send(self, orders: list[WorkOrder]) -> None:
-        if not orders:
-            return
-        if not self._executor.in_process or any(order.output_uri is not None for order in orders):
+        if self._leaving:
             # What an attempt leaves outside this process must be found in the record by whoever comes after us.
             self._recorder.flush()
+            self._leaving = False
         submit = self._executor.submit
         for order in orders:
             submit(order)
@@ -245,29 +270,38 @@ class Driver:
         self._send([self._order(command)])
 
     def _order(self, command: Submit) -> WorkOrder:
-        component = command.task.component
-        implementation = component.implementation
-        assert isinstance(implementation, PythonFunction)
-        attempt_id = command.attempt_id
-        self._attempts[attempt_id] = (command.path, command.number)
-        seals = component.touches_files or self._executor.outlives_driver
+        task = command.task
+        component = task.component
+        plan = self._plans.get(id(component)) or self._plan(component)
+        attempt_id, path = command.attempt_id, command.path
+        self._attempts[attempt_id] = (path, command.number)
+        if not plan.leaves:
+            self._recorder.submitted(path, command.number, command.inputs, [], leaves=False)
+            return WorkOrder(attempt_id, path, component, command.inputs, {}, None, None, None, _NO_OPTIONS, task.settings, False, plan.function)
+        self._leaving = True
         if component.touches_files:
             arguments, artifacts, uses = _split(component, command.inputs)
         else:
             arguments, artifacts, uses = command.inputs, {}, []
-        leaves = seals or not self._executor.in_process
-        self._recorder.submitted(command.path, command.number, arguments, uses, leaves=leaves)
-        order = WorkOrder(attempt_id, command.path, component, arguments, artifacts, settings=command.task.settings)
-        if leaves:
-            order.pipeline_root, order.storage_options = self._store.root, self._store.storage_options
-        if seals:
-            order.output_uri = "/".join([self._base, command.path, str(command.number)])
-            order.seal_always = self._executor.outlives_driver
-        if self._executor.in_process:
-            order.function = self._function(implementation)
-        else:
-            order.code = self._code(implementation)
-        return order
+        self._recorder.submitted(path, command.number, arguments, uses)
+        output_uri = "/".join([self._base, path, str(command.number)]) if plan.seals else None
+        return WorkOrder(
+            attempt_id, path, component, arguments, artifacts, plan.code, output_uri, self._store.root, self._store.storage_options,
+            task.settings, self._executor.outlives_driver, plan.function,
+        )  # fmt: skip
+
+    def _plan(self, component: Component) -> _OrderPlan:
+        implementation = component.implementation
+        assert isinstance(implementation, PythonFunction)
+        in_process = self._executor.in_process
+        seals = component.touches_files or self._executor.outlives_driver
+        plan = self._plans[id(component)] = _OrderPlan(
+            seals=seals,
+            leaves=seals or not in_process,
+            function=self._function(implementation) if in_process else None,
+            code=None if in_process else self._code(implementation),
+        )
+        return plan
 
     def _function(self, implementation: PythonFunction) -> Callable[..., Any]:
         key = implementation.key
@@ -290,11 +324,7 @@ class Driver:
             CodeError: names the function and what is wrong with it.
         """
         for component in leaf_components(self._pipeline.root):
-            assert isinstance(component.implementation, PythonFunction)
-            if self._executor.in_process:
-                self._function(component.implementation)
-            else:
-                self._code(component.implementation)
+            self._plan(component)
 
     def _commit(self, command: Commit) -> None:
         self._recorder.committed(command.path, command.outcome)

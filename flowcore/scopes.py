@@ -27,49 +27,35 @@ class Group:
 
 
 class Node:
-    """One task in one scope."""
+    """One task in one scope.
 
-    __slots__ = (
-        "attempt",
-        "attempt_id",
-        "blamed",
-        "canceling",
-        "failures",
-        "group",
-        "inputs",
-        "losses",
-        "outputs",
-        "plan",
-        "scope",
-        "state",
-        "timed_out",
-        "unstarted",
-        "waiting",
-    )
+    What most tasks never change stands as a class attribute: a run has a node a task, and making one costs what it sets.
+    """
+
+    state = TaskState.WAITING
+    #: Siblings that have to settle first.
+    waiting = 0
+    attempt = failures = losses = unstarted = 0
+    attempt_id: str | None = None
+    canceling = timed_out = False
+    #: Skipped because of a failure upstream, and not because of a condition.
+    blamed = False
+    inputs: dict[str, Any] = EMPTY
+    outputs: dict[str, Any] = EMPTY
+    group: Group | None = None
 
     def __init__(self, scope: Scope, plan: TaskPlan) -> None:
         self.scope = scope
         self.plan = plan
-        self.state = TaskState.WAITING
-        self.waiting = len(plan.needs)
-        self.attempt = self.failures = self.losses = self.unstarted = 0
-        self.attempt_id: str | None = None
-        self.canceling = self.timed_out = False
-        #: Skipped because of a failure upstream, and not because of a condition.
-        self.blamed = False
-        self.inputs: dict[str, Any] = EMPTY
-        self.outputs: dict[str, Any] = EMPTY
-        self.group: Group | None = None
-
-    @property
-    def path(self) -> str:
-        return self.scope.prefix + self.plan.task.name
+        self.path = scope.prefix + plan.name
+        if plan.needs:
+            self.waiting = len(plan.needs)
 
 
 class Scope:
     """One Dag with its inputs; ``index`` is the iteration of a loop, else 0."""
 
-    __slots__ = ("index", "inputs", "nodes", "owner", "plan", "prefix", "unsettled", "worst")
+    worst = TaskState.SUCCEEDED
 
     def __init__(self, owner: Node | None, plan: DagPlan, prefix: str, inputs: dict[str, Any], index: int = 0) -> None:
         self.owner = owner
@@ -78,12 +64,30 @@ class Scope:
         self.inputs = inputs
         self.index = index
         self.unsettled = len(plan.tasks)
-        self.worst = TaskState.SUCCEEDED
-        self.nodes = [Node(self, task) for task in plan.tasks]
+        self.nodes: list[Node] = []
+        for task in plan.tasks:
+            self.nodes.append(Node(self, task))
 
 
 class Absent(Exception):
     """A value whose producer was skipped."""
+
+
+def output_of(node: Node, port: str) -> Any:
+    """The value of a task's output.
+
+    Raises:
+        Absent: there is none.
+    """
+    try:
+        return node.outputs[port]
+    except KeyError:
+        raise Absent(f"{node.plan.name}.{port} does not exist: its task was skipped") from None
+
+
+def missing_input(name: str) -> Absent:
+    """What tells that the scope has no input of this name, since what it was bound to does not exist."""
+    return Absent(f"{name} does not exist: its task was skipped")
 
 
 class Unusable(Exception):
@@ -98,12 +102,10 @@ def resolve(binding: Binding, scope: Scope) -> Any:
     """
     if type(binding) is TaskOutput:
         node = scope.nodes[scope.plan.places[binding.task]]
-        if binding.port not in node.outputs:
-            raise Absent(f"{describe(binding)} does not exist: its task was skipped")
-        return _pick(node.outputs[binding.port], binding)
+        return _pick(output_of(node, binding.port), binding)
     if type(binding) is ScopeInput:
         if binding.name not in scope.inputs:
-            raise Absent(f"{binding.name} does not exist: its task was skipped")
+            raise missing_input(binding.name)
         return _pick(scope.inputs[binding.name], binding)
     if type(binding) is Constant:
         return binding.value

@@ -18,6 +18,7 @@ Codec = Callable[[Any, str], Any]
 _PLAIN: dict[str, type[Any]] = {"str": str, "int": int, "float": float, "bool": bool}
 #: Python's own limit of an int as text, and so of JSON: 4,300 digits.
 _INT_END = 10**4300
+_INT64 = 1 << 63
 #: From here on an int rounds to more than the largest float.
 _FLOAT_END = 2**1024 - 2**970
 #: Deeper than any JSON reader promises to go.
@@ -58,8 +59,11 @@ def _refuse(value: Any, type_: ParameterType, where: str) -> ValueEncodingError:
 
 def _scalar_encoder(type_: ParameterType) -> Codec:
     wanted = _PLAIN[type_.name]
+    bounded = wanted is int
 
     def encode_scalar(value: Any, where: str) -> Any:
+        if type(value) is wanted and (not bounded or -_INT64 < value < _INT64):
+            return value
         plain = value if type(value) is wanted else plain_scalar(value)
         kind = type(plain)
         if kind is int and wanted in (int, float):
@@ -147,9 +151,14 @@ def encode_any(value: Any, where: str) -> Any:
     return _encode_any(value, where, MAX_DEPTH)
 
 
-def _encode_any(value: Any, where: str, depth: int) -> Any:
+def _is_atom(value: Any) -> bool:
+    """Whether a value is its own JSON form, seen at once."""
     kind = type(value)
-    if value is None or kind is str or kind is float or kind is bool:
+    return kind is str or kind is float or kind is bool or value is None or (kind is int and -_INT64 < value < _INT64)
+
+
+def _encode_any(value: Any, where: str, depth: int) -> Any:
+    if _is_atom(value):
         return value
     if depth == 0:
         place = where if len(where) <= 200 else f"{where[:100]}…"
@@ -160,7 +169,9 @@ def _encode_any(value: Any, where: str, depth: int) -> Any:
         return {_any_key(key, where): _encode_any(item, f"{where}[{key!r}]", depth - 1) for key, item in value.items()}
     if isinstance(value, list | tuple) or _is_array(value):
         items = value if isinstance(value, list | tuple) else value.tolist()
-        return [_encode_any(item, f"{where}[{place}]", depth - 1) for place, item in enumerate(items)]
+        return [
+            item if _is_atom(item) else _encode_any(item, f"{where}[{place}]", depth - 1) for place, item in enumerate(items)
+        ]
     plain = plain_scalar(value)
     if type(plain) is int:
         _check_size(plain, "int", where)

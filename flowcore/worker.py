@@ -12,11 +12,10 @@ import time
 import traceback
 from bdb import BdbQuit
 from collections.abc import Callable
-from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from flowcore.capture import Sink, into
+from flowcore.capture import SINK, Sink
 from flowcore.code import load_function
 from flowcore.errors import ArtifactError, FlowcoreError, ValueEncodingError
 from flowcore.executor import Event, Finished, Outcome, Output, Reported, Started, Status, TaskError, WorkOrder
@@ -27,20 +26,32 @@ if TYPE_CHECKING:
     from flowcore.artifacts.store import ArtifactStore, Execution
     from flowcore.artifacts.types import Artifact, ArtifactRef
 
+#: Up to Python 3.11 an enum's attribute costs as much as a call.
+_SUCCEEDED = Status.SUCCEEDED
+
 TEXT_LIMIT_BYTES = 64 * 1024 * 1024
 
 
-class TaskContext:
-    """What a running body can ask of its worker."""
+class TaskContext(Sink):
+    """A running body's place: where its text goes, and what it can ask of its worker."""
 
     __slots__ = ("order", "report")
 
-    def __init__(self, order: WorkOrder, report: Callable[[Event], None]) -> None:
+    def __init__(self, order: WorkOrder, report: Callable[[Event], None], *, passthrough: bool) -> None:
+        self._write = self._tell
+        self._partial = None
+        self.passthrough = passthrough
         self.order = order
         self.report = report
 
+    def _tell(self, stream: str, text: str) -> None:
+        self.report(Output(self.order.attempt_id, stream, text))
 
-CURRENT_TASK: ContextVar[TaskContext | None] = ContextVar("flowcore_task", default=None)
+
+def current_task() -> TaskContext | None:
+    """The task whose body runs in this context; None outside of one."""
+    sink = SINK.get()
+    return sink if isinstance(sink, TaskContext) else None
 
 
 class Stores:
@@ -87,7 +98,7 @@ class _CallPlan:
 
     __slots__ = (
         "artifact_inputs", "artifact_outputs", "path_outputs", "plain",
-        "returned", "returns", "text_inputs", "text_outputs", "values",
+        "returned", "returns", "seals", "text_inputs", "text_outputs", "values",
     )  # fmt: skip
 
     def __init__(self, component: Component) -> None:
@@ -111,6 +122,7 @@ class _CallPlan:
             for port in component.outputs
             if port.style == "return" and not isinstance(port.type, ArtifactType)
         ]
+        self.seals = bool(self.artifact_outputs)
         self.plain = not (self.artifact_inputs or self.artifact_outputs or self.text_inputs or self.text_outputs)
 
 
@@ -132,27 +144,29 @@ def run_order(
     execution: Execution | None = None
     function = order.function
     try:
-        plan = _call_plan(order.component)
-        function = stores.function(order)
+        component = order.component
+        plan: _CallPlan = component.__dict__.get("_call_plan") or _call_plan(component)
+        if function is None:
+            function = stores.function(order)
         arguments = order.arguments
         call: dict[str, Any] = {}
         for name, decode, port_where in plan.values:
             call[name] = decode(arguments[name], port_where)
-        seals = bool(plan.artifact_outputs) or order.seal_always
-        if not plan.plain or seals:
+        seals = plan.seals or order.seal_always
+        if seals or not plan.plain:
             execution = _stage(order, plan, call, stores, scratch=seals or bool(plan.text_inputs or plan.text_outputs))
         report(Started(order.attempt_id, where, execution.name if execution is not None else None))
-        sink = Sink(lambda stream, text: report(Output(order.attempt_id, stream, text)), passthrough=passthrough)
-        token = CURRENT_TASK.set(TaskContext(order, report))
-        paths = {name: call[name].path for name in plan.path_outputs}
+        paths = {name: call[name].path for name in plan.path_outputs} if plan.path_outputs else None
+        context = TaskContext(order, report, passthrough=passthrough)
+        token = SINK.set(context)
         try:
-            with into(sink):
-                returned = function(**(call | paths if paths else call))
-                if hasattr(returned, "__await__"):
-                    returned = _await(returned)
+            returned = function(**(call | paths if paths else call))
+            if hasattr(returned, "__await__"):
+                returned = _await(returned)
         finally:
-            CURRENT_TASK.reset(token)
-        outcome = Outcome(Status.SUCCEEDED, _parameters(order, plan, returned, call), started_at=started_at)
+            SINK.reset(token)
+            context.flush()
+        outcome = Outcome(_SUCCEEDED, _parameters(order, plan, returned, call), {}, None, None, started_at)
         if execution is not None and seals:
             _seal(order, plan, call, execution, outcome)
         elif execution is not None:
@@ -219,8 +233,8 @@ def _input(store: ArtifactStore, port: Port, refs: ArtifactRef | list[ArtifactRe
 
 
 def _parameters(order: WorkOrder, plan: _CallPlan, returned: Any, call: dict[str, Any]) -> dict[str, Any]:
-    name = order.component.name
     values: dict[str, Any] = {}
+    name = order.component.name
     if plan.returns == "single":
         for port, encode_output, where in plan.returned:
             values[port.name] = encode_output(returned, where)
@@ -332,7 +346,7 @@ def _has_authors_line(trace: TracebackType | None) -> bool:
 
 def report_value(step: int, value: float, name: str) -> None:
     """Report a value of the running body; outside a task it does nothing, so that bodies can be called by hand."""
-    context = CURRENT_TASK.get()
+    context = current_task()
     if context is not None:
         context.report(Reported(context.order.attempt_id, name, int(step), float(value)))
 

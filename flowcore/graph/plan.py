@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flowcore.graph import ArtifactType, Dag, Task
-from flowcore.graph.bindings import Binding, TaskOutput, sources
+from flowcore.graph.bindings import Binding, Constant, ScopeInput, TaskOutput, sources
 from flowcore.graph.checks import dependencies, task_bindings
 
 
 class TaskPlan:
     """A task with its needs (places of siblings), its dependents and how each input is had."""
 
-    __slots__ = ("bound", "certain", "children", "dependents", "needs", "outputs", "required", "task", "unbound")
+    __slots__ = (
+        "bound", "certain", "children", "constants", "dependents", "linked", "loop", "name", "needs", "outputs", "passed", "required", "task",
+        "timeout_seconds",
+    )  # fmt: skip
 
     def __init__(self, task: Task, places: dict[str, int]) -> None:
         self.task = task
+        self.name = task.name
+        self.loop = task.loop
+        self.timeout_seconds = task.settings.timeout_seconds
         #: The siblings that it waits for; of those the ones without whose data it cannot run: a OneOf has other choices.
         found = dependencies(task)
         self.needs = tuple(places[name] for name in found)
@@ -22,11 +30,27 @@ class TaskPlan:
         self.dependents: tuple[int, ...] = ()
         component = task.component
         bound: dict[str, Binding] = dict(task.inputs)
-        self.bound = tuple((name, binding) for name, binding in bound.items() if name in component.input_ports)
         skip = {task.loop.item_input} if task.loop is not None else set()
-        free = [port for port in component.inputs if port.name not in bound and port.name not in skip]
-        #: Inputs without a binding take their default; an optional one without a default is None.
-        self.unbound = tuple((port.name, port.default) for port in free)
+        #: Inputs that are the same in each scope: constants, else the port's default; an optional one without is None.
+        self.constants: dict[str, Any] = {}
+        #: (input, input of the scope) and (input, place of a sibling, its output) where one is handed on whole; then the others.
+        passed: list[tuple[str, str]] = []
+        linked: list[tuple[str, int, str]] = []
+        others: list[tuple[str, Binding]] = []
+        for port in component.inputs:
+            binding = bound.get(port.name)
+            if binding is None:
+                if port.name not in skip:
+                    self.constants[port.name] = port.default
+            elif isinstance(binding, Constant):
+                self.constants[port.name] = binding.value
+            elif isinstance(binding, ScopeInput) and not binding.path:
+                passed.append((port.name, binding.name))
+            elif isinstance(binding, TaskOutput) and not binding.path:
+                linked.append((port.name, places[binding.task], binding.port))
+            else:
+                others.append((port.name, binding))
+        self.passed, self.linked, self.bound = tuple(passed), tuple(linked), tuple(others)
         self.required = frozenset(port.name for port in component.outputs if not port.type.optional)
         self.outputs = tuple((port.name, isinstance(port.type, ArtifactType)) for port in component.outputs)
         implementation = component.implementation

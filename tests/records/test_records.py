@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def test_task_that_begins_and_ends_in_one_group_is_one_row_with_all_it_has(recor
     recorder.close()
     (task,) = records.tasks("r1")
     assert (task.state, task.outputs, task.execution) == ("SUCCEEDED", {"Output": 2}, "0badcafe")
-    assert (task.started_at, task.finished_at) == (1.0, 2.0)
+    assert (task.started_at, task.finished_at) == pytest.approx((1.0, 2.0), abs=2e-6)  # kept in microseconds
     assert records.artifacts("r1") == [("a", "m", -1, ref)]
     assert records.metrics("r1") == [("a", "loss", 3, 0.25), ("a", "accuracy", None, 0.5)]
     assert list(records.logs("r1")) == [LogLine("a", 1, "stdout", "half line\n")]
@@ -144,6 +145,18 @@ def test_file_that_is_no_database_is_refused_and_left_as_it_was(tmp_path: Path) 
     path.write_text("not a database, and long enough to have a header of a hundred bytes " * 5)
     before = path.read_bytes()
     with pytest.raises(RecordError, match="is not a record of flowcore"):
+        Records(str(path))
+    assert path.read_bytes() == before
+
+
+def test_record_from_before_the_first_release_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    Records(str(path)).end_writing()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version=1")
+        connection.commit()
+    before = path.read_bytes()
+    with pytest.raises(RecordError, match="version 1, written before the first release"):
         Records(str(path))
     assert path.read_bytes() == before
 
