@@ -63,13 +63,13 @@ class LocalExecutor(Executor):
         self._strategy = _STRATEGIES[self.mode](report, self.workers)
 
     def submit(self, order: WorkOrder) -> None:
-        self._opened().submit(order)
+        (self._strategy or self._opened()).submit(order)
 
     def cancel(self, attempt_id: str) -> None:
         self._opened().cancel(attempt_id)
 
     def work(self) -> bool:
-        return self._opened().work()
+        return (self._strategy or self._opened()).work()
 
     def close(self, *, detach: bool = False) -> None:
         # Local bodies never outlive their driver: detaching stops them all the same.
@@ -116,7 +116,8 @@ class _Inline:
         except KeyboardInterrupt:
             self._end(attempt_id, Finished(attempt_id, _CANCELED))
             raise
-        self._end(attempt_id, Finished(attempt_id, outcome))
+        self._known.discard(attempt_id)
+        self._report(Finished(attempt_id, outcome))
         return True
 
     def _end(self, attempt_id: str, event: Finished | Lost) -> None:

@@ -42,7 +42,7 @@ class Sink:
             if "\n" in text:
                 whole, _, rest = "".join(partial).rpartition("\n")
                 self._partial[stream] = [rest] if rest else []
-                self._write(stream, whole + "\n")
+                self._pass_on(stream, whole + "\n")
 
     def flush(self) -> None:
         """Pass on what is left of the last lines."""
@@ -52,7 +52,10 @@ class Sink:
             left, self._partial = self._partial, {}
             for stream, partial in left.items():
                 if partial:
-                    self._write(stream, "".join(partial))
+                    self._pass_on(stream, "".join(partial))
+
+    def _pass_on(self, stream: str, text: str) -> None:
+        self._write(stream, text)
 
 
 #: Guards what is made once: the installed proxies, a sink's buffers.

@@ -30,8 +30,9 @@ to_json = json.JSONEncoder(separators=(",", ":")).encode
 _to_strict_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 _UPSERT = f"INSERT OR REPLACE INTO tasks ({', '.join(TASK_COLUMNS)})"
-_VALUES = {"run": "?1", "started_at": "?2 + json_extract(value, '$[{}]') / 1e6", "finished_at": "?2 + json_extract(value, '$[{}]') / 1e6"}
-_EXTRACTED = [_VALUES.get(name, "json_extract(value, '$[{}]')").format(place - 1) for place, name in enumerate(TASK_COLUMNS)]
+_EXTRACT = "json_extract(value, '$[{}]')"
+_VALUES = {"run": "?1", "started_at": f"?2 + {_EXTRACT} / 1e6", "finished_at": f"?2 + {_EXTRACT} / 1e6"}
+_EXTRACTED = [_VALUES.get(name, _EXTRACT).format(place - 1) for place, name in enumerate(TASK_COLUMNS)]
 # One step for all rows of a group: with one a row the writer would wait for the interpreter's lock as often. Values stay JSON
 # inside it, and times are whole microseconds of the run, which cost a quarter of a float's text.
 _UPSERT_TASKS = f"{_UPSERT} SELECT {', '.join(_EXTRACTED)} FROM json_each(?3)"
@@ -305,7 +306,9 @@ class RunRecorder:
                 events, self._events = self._events, []
                 rows, self._rows = self._rows, []
                 texts, self._texts = self._texts, []
-                tasks = [_row(path, task) for path, task in changed.items()]
+                # What still lives goes on changing; an ended task's row is made without holding up the driver.
+                tasks = [_row(path, changed.pop(path)) for path in changed.keys() & self._live.keys()]
+            tasks.extend(_row(path, task) for path, task in changed.items())
             try:
                 with self._records.transaction() as connection:
                     self._hold_lease(connection)

@@ -37,7 +37,6 @@ from flowcore.states import (
     FAILED,
     KFP_STATES,
     MOVES,
-    READY,
     REUSED,
     RUNNING,
     SKIPPED,

@@ -249,6 +249,9 @@ class Driver:
             if kind is Submit:
                 orders.append(self._order(command))  # type: ignore[arg-type]
                 continue
+            if kind is Commit:
+                self._recorder.committed(command.path, command.outcome)  # type: ignore[union-attr]
+                continue
             if orders and kind is Cancel:
                 # It may be of one of these, and an executor ignores what it does not know.
                 self._send(orders)
@@ -277,7 +280,10 @@ class Driver:
         self._attempts[attempt_id] = (path, command.number)
         if not plan.leaves:
             self._recorder.submitted(path, command.number, command.inputs, [], leaves=False)
-            return WorkOrder(attempt_id, path, component, command.inputs, {}, None, None, None, _NO_OPTIONS, task.settings, False, plan.function)
+            inputs, settings = command.inputs, task.settings
+            return WorkOrder(
+                attempt_id, path, component, inputs, {}, None, None, None, _NO_OPTIONS, settings, False, plan.function
+            )  # fmt: skip
         self._leaving = True
         if component.touches_files:
             arguments, artifacts, uses = _split(component, command.inputs)
@@ -286,8 +292,8 @@ class Driver:
         self._recorder.submitted(path, command.number, arguments, uses)
         output_uri = "/".join([self._base, path, str(command.number)]) if plan.seals else None
         return WorkOrder(
-            attempt_id, path, component, arguments, artifacts, plan.code, output_uri, self._store.root, self._store.storage_options,
-            task.settings, self._executor.outlives_driver, plan.function,
+            attempt_id, path, component, arguments, artifacts, plan.code, output_uri, self._store.root,
+            self._store.storage_options, task.settings, self._executor.outlives_driver, plan.function,
         )  # fmt: skip
 
     def _plan(self, component: Component) -> _OrderPlan:

@@ -38,13 +38,12 @@ class TaskContext(Sink):
     __slots__ = ("order", "report")
 
     def __init__(self, order: WorkOrder, report: Callable[[Event], None], *, passthrough: bool) -> None:
-        self._write = self._tell
         self._partial = None
         self.passthrough = passthrough
         self.order = order
         self.report = report
 
-    def _tell(self, stream: str, text: str) -> None:
+    def _pass_on(self, stream: str, text: str) -> None:
         self.report(Output(self.order.attempt_id, stream, text))
 
 
