@@ -10,7 +10,8 @@ from flowcore.dsl.arguments import Argument, Encoded, Mixed, check_visible
 from flowcore.dsl.frames import Frame, PipelineTask
 from flowcore.errors import AuthoringError
 from flowcore.graph import bindings as b
-from flowcore.graph.model import Component, Dag, Loop, Port, Settings, Task
+from flowcore.graph.model import Component, Dag, Loop, Port, Task
+from flowcore.graph.settings import Settings
 from flowcore.graph.types import PortType, as_list
 
 ITEM = "item"
