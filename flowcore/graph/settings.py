@@ -195,6 +195,12 @@ QUANTITIES = {
     "cpu_request": CPU, "cpu_limit": CPU, "memory_request": MEMORY, "memory_limit": MEMORY, "accelerator_limit": COUNT,
 }  # fmt: skip
 
+#: The fields of a pod that may become environment variables.
+FIELD_PATHS = re.compile(
+    r"metadata\.(name|namespace|uid)|metadata\.(labels|annotations)\['[^']+'\]"
+    r"|spec\.(nodeName|serviceAccountName)|status\.(hostIPs?|podIPs?)"
+)
+
 #: What only a pod has, and what the JSON of each is. They are recorded and do not apply off Kubernetes.
 POD_SETTINGS: dict[str, tuple[type[Any], ...]] = {
     "node_selector": (dict,),
@@ -308,6 +314,9 @@ def _env_problems(settings: Settings) -> Iterator[str]:
         if name in seen:
             yield f"the environment variable {name!r} is set twice"
         seen.add(name)
+    for _, path in settings.field_env:
+        if FIELD_PATHS.fullmatch(path) is None:
+            yield f"there is no field {path!r}; fields are such as metadata.name, metadata.labels['app'] and spec.nodeName"
     for name, value in settings.env:
         if isinstance(value, str) and "\0" in value:
             yield f"the environment variable {name!r} holds a NUL character"

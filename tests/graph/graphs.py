@@ -160,6 +160,7 @@ def dags(draw: st.DrawFn, depth: int) -> Component:
 
 WORDS = st.text("abcdefgh-é", min_size=1, max_size=6)
 TEXTS = WORDS | st.just(ScopeInput("n", ("name",))) | st.just(Template(("x-", ScopeInput("n"))))
+FIELDS = st.sampled_from(["metadata.name", "metadata.labels['app']", "spec.nodeName"])
 PAIRS = st.lists(st.tuples(WORDS, WORDS), max_size=2).map(tuple)
 POD = st.sampled_from(
     [
@@ -192,7 +193,7 @@ def any_settings(draw: st.DrawFn) -> Settings:
         some(lambda: SecretVolume(draw(TEXTS), next(folders), draw(optional))),
         some(lambda: ConfigMapEnv(draw(TEXTS), keys(), draw(optional))),
         some(lambda: ConfigMapVolume(draw(TEXTS), next(folders), draw(optional))),
-        some(lambda: (next(variables), draw(WORDS))),
+        some(lambda: (next(variables), draw(FIELDS))),
         some(lambda: VolumeMount(draw(TEXTS), next(folders), draw(st.sampled_from(["", "a/b"])))),
         some(lambda: EmptyDir(draw(WORDS), next(folders), draw(st.none() | WORDS), draw(st.sampled_from([None, "1Gi"])))),
         some(
