@@ -277,7 +277,8 @@ class Driver:
         self._attempts[attempt_id] = (path, command.number)
         if not plan.leaves:
             self._recorder.submitted(path, command.number, command.inputs, [], leaves=False)
-            return WorkOrder(attempt_id, path, component, command.inputs, {}, None, None, None, _NO_OPTIONS, task.settings, False, plan.function)
+            settings = command.settings or task.settings
+            return WorkOrder(attempt_id, path, component, command.inputs, {}, None, None, None, _NO_OPTIONS, settings, False, plan.function)
         self._leaving = True
         if component.touches_files:
             arguments, artifacts, uses = _split(component, command.inputs)
