@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowcore import dsl, errors, executors
+    from flowcore import dsl, errors, executors, kubernetes
     from flowcore.api import arun, run, submit
     from flowcore.client import Client
     from flowcore.graph import Pipeline
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Client", "Pipeline", "Run", "RunStatus", "TaskState", "arun", "dsl", "errors", "executors", "run", "submit"]
+__all__ = [
+    "Client", "Pipeline", "Run", "RunStatus", "TaskState", "arun", "dsl", "errors", "executors", "kubernetes", "run", "submit",
+]  # fmt: skip
 
 _WHERE = {
     "Client": "flowcore.client",

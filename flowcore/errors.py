@@ -4,6 +4,7 @@ FlowcoreError
 ├── AuthoringError          the author's: a component or pipeline that cannot mean anything
 │   ├── ComponentError      a function that cannot be a component
 │   ├── TypeMismatch        a value or output of the wrong type for a port
+│   ├── SettingError        a setting that a task cannot have (also a ValueError)
 │   ├── ArgumentError       missing or unknown arguments (also a TypeError)
 │   └── GraphError          an impossible graph
 │       └── CycleError
@@ -50,6 +51,14 @@ class TypeMismatch(AuthoringError, TypeError):
     def __init__(self, component: str, port: str, found: str, wanted: str, remedy: str, *, side: str = "input") -> None:
         self.component, self.port, self.found, self.wanted = component, port, found, wanted
         super().__init__(f"component {component!r}, {side} {port!r}: got {found}, wants {wanted}; {remedy}")
+
+
+class SettingError(AuthoringError, ValueError):
+    """A setting that a task cannot have; ``call`` is what the author wrote."""
+
+    def __init__(self, task: str, call: str, problem: str) -> None:
+        self.task, self.call, self.problem = task, call, problem
+        super().__init__(f"task {task!r}: {call} {problem}")
 
 
 class ArgumentError(AuthoringError, TypeError):

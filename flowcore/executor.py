@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import Any
 
 from flowcore.artifacts.types import ArtifactRef
-from flowcore.graph import CodeRef, Component, Settings
-from flowcore.graph.serialization import component_from_text, component_to_text
+from flowcore.graph import NO_SETTINGS, CodeRef, Component, Settings
+from flowcore.graph.serialization import component_from_text, component_to_text, settings_from_text, settings_to_text
 
 ORDER_FORMAT = 1
 
@@ -35,7 +35,7 @@ class WorkOrder:
     output_uri: str | None = None
     pipeline_root: str | None = None
     storage_options: dict[str, Any] = field(default_factory=dict)
-    settings: Settings = field(default_factory=Settings)
+    settings: Settings = NO_SETTINGS
     seal_always: bool = False
     function: Callable[..., Any] | None = None
 
@@ -52,7 +52,7 @@ class WorkOrder:
             "output_uri": self.output_uri,
             "pipeline_root": self.pipeline_root,
             "storage_options": self.storage_options,
-            "settings": {field.name: getattr(self.settings, field.name) for field in fields(self.settings)},
+            "settings": None if self.settings is NO_SETTINGS else settings_to_text(self.settings),
             "seal_always": self.seal_always,
         }
 
@@ -78,7 +78,7 @@ class WorkOrder:
             output_uri=data["output_uri"],
             pipeline_root=data["pipeline_root"],
             storage_options=data["storage_options"],
-            settings=Settings(**data["settings"]),
+            settings=NO_SETTINGS if data["settings"] is None else settings_from_text(data["settings"]),
             seal_always=data["seal_always"],
         )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowcore.executor import Finished, Lost, Outcome, Started, TaskError, Waiting
-from flowcore.graph import Task
+from flowcore.graph import Settings, Task
 from flowcore.states import RunStatus, TaskState
 
 
@@ -26,13 +26,17 @@ class CancelRequested:
 
 @dataclass(slots=True)
 class Submit:
-    """Start attempt ``number`` (from 1) of a task with these input values (encoded values and artifact references)."""
+    """Start attempt ``number`` (from 1) of a task with these input values (encoded values and artifact references).
+
+    ``settings`` are the task's with the values of their bindings; None where the task's own hold none.
+    """
 
     attempt_id: str
     path: str
     number: int
     task: Task
     inputs: dict[str, Any]
+    settings: Settings | None = None
 
 
 @dataclass(slots=True)

@@ -31,7 +31,7 @@ from flowcore.run_commands import (
     Submit,
     TimerFired,
 )
-from flowcore.scopes import EMPTY, Absent, Group, Node, Scope, Unusable, missing_input, output_of, resolve
+from flowcore.scopes import EMPTY, Absent, Group, Node, Scope, Unusable, missing_input, output_of, resolve, resolve_settings
 from flowcore.states import (
     CANCELED,
     FAILED,
@@ -342,11 +342,12 @@ class RunState:
     def _submit(self, node: Node) -> None:
         if node.state is not WAITING:
             return
+        settings = None if node.plan.settings is None else resolve_settings(node)
         self._move(node, SUBMITTED)
         number = node.attempt = node.attempt + 1
         attempt_id = node.attempt_id = f"{self._run_id}/{node.path}#{number}"
         self._by_attempt[attempt_id] = node
-        self._commands.append(Submit(attempt_id, node.path, number, node.plan.task, node.inputs))
+        self._commands.append(Submit(attempt_id, node.path, number, node.plan.task, node.inputs, settings))
 
     def _open_group(self, node: Node, inputs: dict[str, Any]) -> None:
         assert node.plan.children is not None

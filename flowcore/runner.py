@@ -280,7 +280,7 @@ class Driver:
         self._attempts[attempt_id] = (path, command.number)
         if not plan.leaves:
             self._recorder.submitted(path, command.number, command.inputs, [], leaves=False)
-            inputs, settings = command.inputs, task.settings
+            inputs, settings = command.inputs, command.settings or task.settings
             return WorkOrder(
                 attempt_id, path, component, inputs, {}, None, None, None, _NO_OPTIONS, settings, False, plan.function
             )  # fmt: skip
@@ -293,7 +293,7 @@ class Driver:
         output_uri = "/".join([self._base, path, str(command.number)]) if plan.seals else None
         return WorkOrder(
             attempt_id, path, component, arguments, artifacts, plan.code, output_uri, self._store.root,
-            self._store.storage_options, task.settings, self._executor.outlives_driver, plan.function,
+            self._store.storage_options, command.settings or task.settings, self._executor.outlives_driver, plan.function,
         )  # fmt: skip
 
     def _plan(self, component: Component) -> _OrderPlan:

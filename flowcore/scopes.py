@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowcore.graph import Binding, Constant, DictOf, ListOf, OneOf, ScopeInput, TaskOutput, Template
+from flowcore.graph import Binding, Constant, DictOf, ListOf, OneOf, ScopeInput, Settings, TaskOutput, Template
 from flowcore.graph.bindings import describe
 from flowcore.graph.plan import DagPlan, TaskPlan
+from flowcore.graph.settings import resolved
 from flowcore.states import TaskState
 from flowcore.values import to_text
 
@@ -122,6 +123,19 @@ def resolve(binding: Binding, scope: Scope) -> Any:
         return {key: resolve(item, scope) for key, item in binding.items}
     assert type(binding) is Template
     return "".join(part if isinstance(part, str) else to_text(resolve(part, scope)) for part in binding.parts)
+
+
+def resolve_settings(node: Node) -> Settings:
+    """The settings of a node whose plan has some to resolve; the same at each attempt.
+
+    Raises:
+        Absent, Unusable: there is no value, or one that its setting cannot have.
+    """
+    assert node.plan.settings is not None
+    try:
+        return resolved(node.plan.settings, lambda binding: resolve(binding, node.scope))
+    except ValueError as error:
+        raise Unusable(f"task {node.path!r}: {error}") from error
 
 
 def _pick(value: Any, binding: TaskOutput | ScopeInput) -> Any:

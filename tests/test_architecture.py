@@ -81,7 +81,8 @@ def test_authoring_and_running_here_loads_no_data_library() -> None:
 
 def test_public_names_are_these() -> None:
     assert set(flowcore.__all__) == {
-        "Client", "Pipeline", "Run", "RunStatus", "TaskState", "arun", "dsl", "errors", "executors", "run", "submit",
+        "Client", "Pipeline", "Run", "RunStatus", "TaskState", "arun", "dsl", "errors", "executors", "kubernetes", "run",
+        "submit",
     }  # fmt: skip
     assert set(executors.__all__) == {"LocalExecutor"}
     assert set(testing.__all__) == {"ExecutorConformance", "ScriptedExecutor", "StoreConformance"}

@@ -10,7 +10,7 @@ from flowcore.dsl.arguments import Argument, Encoded, Mixed, check_visible
 from flowcore.dsl.frames import Frame, PipelineTask
 from flowcore.errors import AuthoringError
 from flowcore.graph import bindings as b
-from flowcore.graph.model import Component, Dag, Loop, Port, Settings, Task
+from flowcore.graph.model import Component, Dag, Loop, Port, Task
 from flowcore.graph.types import PortType, as_list
 
 ITEM = "item"
@@ -18,7 +18,7 @@ ITEM = "item"
 
 def build_root(frame: Frame, inputs: tuple[Port, ...], returned: Sequence[tuple[Port, Argument]], description: str) -> Component:
     """The component of a traced pipeline; ``returned`` are its output ports with what they come from."""
-    outputs = tuple((port.name, _bind(value, frame)) for port, value in returned)
+    outputs = tuple((port.name, bind(value, frame)) for port, value in returned)
     return Component(frame.name, inputs, tuple(port for port, _ in returned), Dag(_tasks(frame), outputs), description)
 
 
@@ -47,7 +47,7 @@ def _port_name(source: c.Source, taken: Mapping[Any, tuple[str, c.Source]], pref
     return chosen
 
 
-def _bind(value: Argument | str, frame: Frame) -> Any:
+def bind(value: Argument | str, frame: Frame) -> Any:
     """How ``frame``'s Dag reads an argument: a Binding, or the text between two of them."""
     if isinstance(value, str):
         return value
@@ -55,8 +55,8 @@ def _bind(value: Argument | str, frame: Frame) -> Any:
         return b.Constant(value.value)
     if isinstance(value, Mixed):
         if value.kind == "dict":
-            return b.DictOf(tuple((key, _bind(part, frame)) for key, part in value.parts))
-        parts = tuple(_bind(part, frame) for part in value.parts)
+            return b.DictOf(tuple((key, bind(part, frame)) for key, part in value.parts))
+        parts = tuple(bind(part, frame) for part in value.parts)
         return b.Template(parts) if value.kind == "str" else b.ListOf(parts)
     if value.frame is frame:
         return _direct(value, frame)
@@ -68,7 +68,7 @@ def _bind(value: Argument | str, frame: Frame) -> Any:
 
 def _direct(source: c.Source, frame: Frame) -> b.Binding:
     if source.choices:
-        return b.OneOf(tuple(_bind(choice, frame) for choice in source.choices))
+        return b.OneOf(tuple(bind(choice, frame) for choice in source.choices))
     if source.producer is None:
         return b.ScopeInput(source.port, source.path)
     return b.TaskOutput(source.producer.name, source.port, source.path)
@@ -77,9 +77,9 @@ def _direct(source: c.Source, frame: Frame) -> b.Binding:
 def _condition(expression: c.ConditionExpression, frame: Frame) -> b.Condition:
     if isinstance(expression, c.Comparison):
         right = expression.right if isinstance(expression.right, c.Source) else Encoded(expression.right)
-        return b.Compare(expression.op, _bind(expression.left, frame), _bind(right, frame))
+        return b.Compare(expression.op, bind(expression.left, frame), bind(right, frame))
     if isinstance(expression, c.Truth):
-        return b.Truth(_bind(expression.source, frame))
+        return b.Truth(bind(expression.source, frame))
     assert isinstance(expression, c.Combination)
     terms = tuple(_condition(term, frame) for term in expression.terms)
     if expression.kind == "not":
@@ -96,23 +96,23 @@ def _tasks(frame: Frame) -> tuple[Task, ...]:
 
 
 def _task(task: PipelineTask[Any], frame: Frame, after: tuple[str, ...]) -> Task:
-    inputs = tuple((name, _bind(value, frame)) for name, value in task.inputs.items())
-    return Task(task.name, task.component, inputs, after, retry=task.retry, settings=Settings(task.timeout_seconds))
+    inputs = tuple((name, bind(value, frame)) for name, value in task.inputs.items())
+    return Task(task.name, task.component, inputs, after, retry=task.retry, settings=task.settings)
 
 
 def _group(group: Frame, frame: Frame, after: tuple[str, ...]) -> Task:
     tasks = _tasks(group)  # first: it finds the holes
-    outputs = tuple((name, _bind(source, group)) for name, source in group.exports.values())
+    outputs = tuple((name, bind(source, group)) for name, source in group.exports.values())
     ports = [Port(name, source.type) for name, source in group.holes.values()]
     if group.is_loop:
         ports.append(Port(ITEM, group.item_type))
     exported = tuple(Port(name, source.type, "return") for name, source in group.exports.values())
     component = Component(group.name, tuple(ports), exported, Dag(tasks, outputs))
-    inputs = tuple((name, _bind(source, frame)) for name, source in group.holes.values())
+    inputs = tuple((name, bind(source, frame)) for name, source in group.holes.values())
     condition = None if group.condition is None else _condition(group.condition, frame)
     loop = None
     if group.is_loop:
-        loop = Loop(_bind(group.items, frame), ITEM, group.parallelism)
+        loop = Loop(bind(group.items, frame), ITEM, group.parallelism)
     return Task(group.name, component, inputs, after, condition, loop)
 
 

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
 from flowcore.dsl.channels import Channel, ConditionExpression, Source
+from flowcore.dsl.task_settings import TaskSettings
 from flowcore.errors import AuthoringError
 from flowcore.graph import Component, Dag, ParameterType, PortType, Retry
 
@@ -112,7 +113,7 @@ def as_predecessors(what: str, tasks: tuple[Any, ...]) -> list[PipelineTask[Any]
     return found
 
 
-class PipelineTask(Generic[R]):
+class PipelineTask(TaskSettings, Generic[R]):
     """A use of a component in a pipeline that is being authored; setters return the task.
 
     To a type checker ``output`` is the value that it stands for; while authoring it is a Channel.
@@ -124,7 +125,6 @@ class PipelineTask(Generic[R]):
         self.inputs = inputs
         self.name = frame.unique(plain_name(component.name))
         self.retry: Retry | None = None
-        self.timeout_seconds: float | None = None
         self.ordered_after: list[PipelineTask[Any] | Frame] = []
         self.outputs: dict[str, Any] = _Outputs(
             self.name, {port.name: Channel(Source(frame, self, port.name, port.type)) for port in component.outputs}
@@ -196,19 +196,6 @@ class PipelineTask(Generic[R]):
         if match is None:
             raise AuthoringError(f"task {self.name!r}: set_retry({name}={duration!r}) wants a duration like '30s', '5m' or '1h'")
         return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
-
-    def set_timeout(self, seconds: float) -> PipelineTask[R]:
-        """End the attempt when its body has run this long; a retry may follow.
-
-        Raises:
-            AuthoringError: not a number above 0.
-        """
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
-            raise AuthoringError(f"task {self.name!r}: set_timeout({seconds!r}) wants a number of seconds above 0")
-        if isinstance(self.component.implementation, Dag):
-            raise AuthoringError(f"task {self.name!r} is a pipeline: set_timeout on its tasks instead")
-        self.timeout_seconds = float(seconds)
-        return self
 
 
 class _Outputs(dict[str, Channel]):

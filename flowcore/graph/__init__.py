@@ -16,10 +16,12 @@ from flowcore.graph.bindings import (
     Template,
     Truth,
 )
-from flowcore.graph.model import CodeRef, Component, Dag, Loop, Pipeline, Port, PythonFunction, Retry, Settings, Task
+from flowcore.graph.model import CodeRef, Component, Dag, Loop, Pipeline, Port, PythonFunction, Retry, Task
+from flowcore.graph.settings import NO_SETTINGS, Settings
 from flowcore.graph.types import ArtifactType, ParameterType, PortType
 
 __all__ = [
+    "NO_SETTINGS",
     "And",
     "ArtifactType",
     "Binding",

@@ -19,7 +19,8 @@ from flowcore.graph.bindings import (
     sources,
 )
 from flowcore.graph.model import PORT_STYLES, RETURNS, TRIGGERS, Component, Dag, Pipeline, Port, PythonFunction, Task
-from flowcore.graph.types import PortType, accepts, as_list
+from flowcore.graph.settings import NO_SETTINGS, Settings, binding_types, problems
+from flowcore.graph.types import ParameterType, PortType, accepts, as_list
 
 #: File systems allow 255; the rest is for suffixes of our own.
 NAME_BYTES = 200
@@ -50,13 +51,15 @@ def dependencies(task: Task) -> dict[str, bool]:
 
 
 def task_bindings(task: Task) -> Iterator[Binding]:
-    """Every binding of a task: inputs, condition and loop items."""
+    """Every binding of a task: inputs, condition, loop items and settings."""
     for _, binding in task.inputs:
         yield binding
     if task.condition is not None:
         yield from condition_bindings(task.condition)
     if task.loop is not None:
         yield task.loop.items
+    for _, binding in task.settings.bindings():
+        yield binding
 
 
 def output_type(task: Task, port: Port) -> PortType:
@@ -147,6 +150,15 @@ def _check_tasks(component: Component, dag: Dag) -> None:
             raise GraphError(f"{where}: parallelism is {task.loop.parallelism}, wants 1 or more, or none")
         if task.retry is not None and task.retry.limit < 0:
             raise GraphError(f"{where}: its retry limit is {task.retry.limit}, wants 0 or more")
+        if task.settings is not NO_SETTINGS:
+            _check_settings(where, task)
+
+
+def _check_settings(where: str, task: Task) -> None:
+    for problem in problems(task.settings):
+        raise GraphError(f"{where}: {problem}")
+    if isinstance(task.component.implementation, Dag) and task.settings != Settings(display_name=task.settings.display_name):
+        raise GraphError(f"{where} is a pipeline, which runs nowhere itself: put settings on its tasks")
 
 
 def _check_comparisons(where: str, condition: Condition) -> None:
@@ -199,6 +211,18 @@ def _check_task(component: Component, task: Task, tasks: dict[str, Task]) -> Non
     for binding in condition_bindings(task.condition) if task.condition is not None else ():
         for source in sources(binding):
             _source_type(component, source, tasks, f"the condition of task {task.name!r}")
+    for setting, binding in task.settings.bindings():
+        _check_setting(component, task, setting, binding, tasks)
+
+
+def _check_setting(component: Component, task: Task, setting: str, binding: Binding, tasks: dict[str, Task]) -> None:
+    wanted = binding_types(setting)
+    for source in sources(binding):
+        found = _source_type(component, source, tasks, f"setting {setting!r} of task {task.name!r}")
+        fits = isinstance(found, ParameterType) and found.name in (*wanted, "any") and not found.optional
+        if source is binding and not source.path and not fits:
+            remedy = f"task {task.name!r} reads {describe(binding)}: read another output, or change its type"
+            raise TypeMismatch(task.component.name, setting, str(found), " or ".join(wanted), remedy, side="setting")
 
 
 def _check_binding(

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from flowcore.graph.bindings import Binding, Condition
+from flowcore.graph.settings import NO_SETTINGS, Settings
 from flowcore.graph.types import ArtifactType, PortType
 
 # How a Python function meets a port: as a decoded value, an Artifact, a path, or what it returns.
@@ -95,18 +96,11 @@ class Loop:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What a task sees and where it runs; plain data that executors read. ``timeout_seconds`` counts the body only."""
-
-    timeout_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Task:
     """A use of a component in a DAG.
 
     ``after`` names siblings to wait for; ``trigger`` is one of TRIGGERS. A ``condition`` or ``loop`` belongs to
-    tasks whose component is a Dag.
+    tasks whose component is a Dag; of ``settings`` such a task has a display name only.
     """
 
     name: str
@@ -117,7 +111,7 @@ class Task:
     loop: Loop | None = None
     trigger: str = "all_succeeded"
     retry: Retry | None = None
-    settings: Settings = Settings()
+    settings: Settings = NO_SETTINGS
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ class TaskPlan:
 
     __slots__ = (
         "bound", "certain", "children", "constants", "dependents", "linked", "loop", "name", "needs", "outputs", "passed",
-        "required", "task", "timeout_seconds",
+        "required", "settings", "task", "timeout_seconds",
     )  # fmt: skip
 
     def __init__(self, task: Task, places: dict[str, int]) -> None:
@@ -53,6 +53,8 @@ class TaskPlan:
         self.passed, self.linked, self.bound = tuple(passed), tuple(linked), tuple(others)
         self.required = frozenset(port.name for port in component.outputs if not port.type.optional)
         self.outputs = tuple((port.name, isinstance(port.type, ArtifactType)) for port in component.outputs)
+        #: The task's settings where they hold bindings, to be resolved when it is submitted; None in the usual case.
+        self.settings = task.settings if next(task.settings.bindings(), None) is not None else None
         implementation = component.implementation
         self.children = plan_of(implementation) if isinstance(implementation, Dag) else None
 

@@ -15,6 +15,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from flowcore.errors import GraphError
 from flowcore.graph import bindings as b
 from flowcore.graph import model as m
+from flowcore.graph import settings as s
 from flowcore.graph.types import ArtifactType, ParameterType, PortType, port_type_from_json
 
 FORMAT, VERSION = "flowcore.pipeline", 1
@@ -38,7 +39,14 @@ TAGS: dict[type[Any], str] = {
     m.Task: "task",
     m.Retry: "retry",
     m.Loop: "loop",
-    m.Settings: "settings",
+    s.Settings: "settings",
+    s.SecretEnv: "secret_env",
+    s.SecretVolume: "secret_volume",
+    s.ConfigMapEnv: "config_map_env",
+    s.ConfigMapVolume: "config_map_volume",
+    s.VolumeMount: "volume",
+    s.EmptyDir: "empty_dir",
+    s.EphemeralVolume: "ephemeral_volume",
 }
 KINDS = {tag: kind for kind, tag in TAGS.items()}
 
@@ -115,6 +123,23 @@ def component_to_text(component: m.Component) -> str:
     if text is None:
         text = component.__dict__["_text"] = _dumps(component_to_json(component))
     return text
+
+
+@lru_cache(maxsize=1024)
+def settings_to_text(settings: s.Settings) -> str:
+    """Settings as text; what a work order carries."""
+    return _dumps(_Writer().write(settings))
+
+
+@lru_cache(maxsize=1024)
+def settings_from_text(text: str) -> s.Settings:
+    """The inverse of ``settings_to_text``.
+
+    Raises:
+        GraphError: not such a text.
+    """
+    found: s.Settings = _read(s.Settings, json.loads(text), [])
+    return found
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ AUTHOR = """
 from typing import Dict, List, NamedTuple, Optional
 
 import flowcore
-from flowcore import dsl
+from flowcore import dsl, kubernetes
 from flowcore.dsl import Dataset, Input, InputPath, Metrics, Model, Output, OutputPath
 
 
@@ -71,6 +71,11 @@ def typed(rows: int = 3, rate: float = 0.1) -> List[float]:
         inner(rows)
     with dsl.ParallelFor([{"rate": 0.1}, {"rate": 0.2}], parallelism=2) as item:
         fitted = train(data=made.outputs["data"], rate=item.rate).set_retry(2, backoff_duration="1s").set_timeout(60)
+    heavy = numbers(3).set_cpu_request("500m").set_cpu_limit(inner(rows).output).set_memory_limit("4G").set_env_variable("A", "b")
+    heavy.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1).set_display_name("Heavy").set_limit("db")
+    kubernetes.use_secret_as_env(heavy, secret_name="db", secret_key_to_env={"password": "PASSWORD"}).set_retry(1)
+    kubernetes.add_toleration(kubernetes.mount_pvc(heavy, "data", "/data"), key="gpu", operator="Exists").after(made)
+    reveal_type(kubernetes.set_timeout(heavy, 60).output)
     return dsl.Collected(fitted.output)
 
 
@@ -100,6 +105,7 @@ def test_mypy_strict_accepts_an_authors_file_and_knows_its_outputs(tmp_path: Pat
     lines = [line.partition(": ")[2] for line in done.stdout.splitlines()]
     assert [line for line in lines if "author.py" in line or line.startswith("error")] == []
     assert lines == [
+        'note: Revealed type is "list[int]"',
         'note: Revealed type is "float"',
         'note: Revealed type is "list[int]"',
         'note: Revealed type is "int"',

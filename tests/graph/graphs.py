@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -32,6 +33,15 @@ from flowcore.graph import (
     TaskOutput,
     Template,
     Truth,
+)
+from flowcore.graph.settings import (
+    ConfigMapEnv,
+    ConfigMapVolume,
+    EmptyDir,
+    EphemeralVolume,
+    SecretEnv,
+    SecretVolume,
+    VolumeMount,
 )
 
 INT, STR, BOOL, ANY = (ParameterType(name) for name in ("int", "str", "bool", "any"))
@@ -146,6 +156,62 @@ def dags(draw: st.DrawFn, depth: int) -> Component:
         sources.append(TaskOutput(name, "out"))
     dag = Dag(tuple(tasks), (("out", binding()),))
     return Component(f"dag{depth}", (Port("n", ANY),), (Port("out", ANY, "return"),), dag, draw(st.text(max_size=3)))
+
+
+WORDS = st.text("abcdefgh-é", min_size=1, max_size=6)
+TEXTS = WORDS | st.just(ScopeInput("n", ("name",))) | st.just(Template(("x-", ScopeInput("n"))))
+FIELDS = st.sampled_from(["metadata.name", "metadata.labels['app']", "spec.nodeName"])
+PAIRS = st.lists(st.tuples(WORDS, WORDS), max_size=2).map(tuple)
+POD = st.sampled_from(
+    [
+        ("node_selector", '{"gpu":"a100"}'),
+        ("toleration", '[{"key":"gpu"}]'),
+        ("service_account", '"trainer"'),
+        ("toleration", ScopeInput("n")),
+        ("image_pull_secrets", ListOf((Constant("registry"), ScopeInput("n")))),
+    ]
+)
+
+
+@st.composite
+def any_settings(draw: st.DrawFn) -> Settings:
+    """Settings without a problem, with bindings in every place where one may be."""
+    folders = iter(f"/mnt/{number}" for number in range(100))
+    variables = iter(f"V{number}" for number in range(100))
+
+    def some(make: Callable[[], Any]) -> Any:
+        return tuple(make() for _ in range(draw(st.integers(0, 2))))
+
+    def keys() -> Any:
+        return some(lambda: (draw(WORDS), next(variables)))
+
+    optional = st.booleans()
+    return Settings(
+        draw(st.none() | st.floats(0.1, 1e6)),
+        some(lambda: (next(variables), draw(TEXTS))),
+        some(lambda: SecretEnv(draw(TEXTS), keys(), draw(optional))),
+        some(lambda: SecretVolume(draw(TEXTS), next(folders), draw(optional))),
+        some(lambda: ConfigMapEnv(draw(TEXTS), keys(), draw(optional))),
+        some(lambda: ConfigMapVolume(draw(TEXTS), next(folders), draw(optional))),
+        some(lambda: (next(variables), draw(FIELDS))),
+        some(lambda: VolumeMount(draw(TEXTS), next(folders), draw(st.sampled_from(["", "a/b"])))),
+        some(lambda: EmptyDir(draw(WORDS), next(folders), draw(st.none() | WORDS), draw(st.sampled_from([None, "1Gi"])))),
+        some(
+            lambda: EphemeralVolume(
+                draw(WORDS), next(folders), ("ReadWriteOnce",), "5Gi", draw(st.none() | WORDS), draw(PAIRS), draw(PAIRS)
+            )
+        ),
+        draw(st.sampled_from([None, "0", "0.5", "500m", ".5", ScopeInput("n")])),
+        draw(st.sampled_from([None, "2", "2000m", ScopeInput("n")])),
+        draw(st.sampled_from([None, "0", "100", "4Gi", "1E", ScopeInput("n")])) if draw(st.booleans()) else None,
+        None,
+        draw(st.none() | TEXTS),
+        draw(st.sampled_from([None, "0", "2", ScopeInput("n")])),
+        draw(st.none() | TEXTS),
+        draw(st.none() | WORDS),
+        draw(st.none() | WORDS),
+        draw(st.lists(POD, max_size=3).map(tuple)),
+    )
 
 
 def pipelines(depth: int = 2) -> st.SearchStrategy[Pipeline]:

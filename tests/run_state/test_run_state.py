@@ -302,6 +302,33 @@ def test_sub_item_that_is_not_there_fails_the_task_and_says_what_is() -> None:
     assert finish.failures["a"].message == "x.lr: there is no 'lr'; the value has keys ['rate']"
 
 
+def test_settings_are_resolved_at_each_submit() -> None:
+    settings = Settings(cpu_limit=TaskOutput("cores", "Output"))
+    state = RunState(dag(Task("cores", leaf(0)), Task("train", leaf(0), settings=settings, retry=Retry(1))), {})
+    assert one(state.start(), Submit).settings is None
+    second = one(state.handle(ok("run/cores#1")), Submit)
+    third = one(state.handle(failed(second.attempt_id)), Submit)
+    assert second.settings == third.settings == Settings(cpu_limit="1")
+    assert third.number == 2
+
+
+def test_setting_whose_value_cannot_be_one_fails_the_task_by_name() -> None:
+    settings = Settings(memory_limit=TaskOutput("size", "Output"))
+    state = RunState(dag(Task("size", leaf(0)), Task("train", leaf(0), settings=settings)), {})
+    state.start()
+    outcome = Outcome(Status.SUCCEEDED, {"Output": -5, "odd": True})
+    finish = one(state.handle(Finished("run/size#1", outcome)), FinishRun)
+    assert finish.failures["train"].message.startswith("task 'train': memory_limit is '-5', wants bytes such as")
+
+
+def test_task_whose_setting_comes_from_a_skipped_task_is_skipped() -> None:
+    settings = Settings(memory_limit=TaskOutput("size", "Output"))
+    branch = dag(Task("a", leaf(0)), outputs=(("Output", TaskOutput("a", "Output")),))
+    size = Task("size", branch, condition=Compare("==", Constant(1), Constant(2)))
+    commands = RunState(dag(size, Task("train", leaf(0), settings=settings)), {}).start()
+    assert moved(commands) == {"size": S.SKIPPED, "train": S.SKIPPED}
+
+
 def test_chain_of_ten_thousand_skipped_tasks_settles_in_one_event() -> None:
     tasks = [Task("t0", leaf(0))]
     tasks += [Task(f"t{n}", leaf(1), (("a", TaskOutput(f"t{n - 1}", "Output")),)) for n in range(1, 10_000)]
