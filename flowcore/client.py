@@ -213,7 +213,7 @@ class Client:
         )  # fmt: skip
         try:
             # Requests reach the driver, which is made after the recorder that delivers them.
-            recorder = records.begin(row, graph.to_json(), on_failure, lambda kind: driver.cancel() if kind == "cancel" else None)
+            recorder = records.begin(row, graph.to_json(), on_failure, lambda kind: driver.hear(kind))  # noqa: PLW0108
             stop = on_failure == "stop"
             driver = Driver(graph, values, run_id=run_id, executor=chosen, recorder=recorder, store=store, stop_on_failure=stop)
             run._recorder = recorder

@@ -8,6 +8,7 @@ numbers ``first`` to ``last`` are gapless from 1 in each run, ``body`` is a JSON
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -112,7 +113,8 @@ def connect(path: str | None, *, synchronous: str = "normal", create: bool = Tru
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
-        raise RecordError(f"the record {path} cannot be used: {error}; name another with records=") from error
+        free = f"{shutil.disk_usage(os.path.dirname(path)).free:,} bytes are free on its disk"
+        raise RecordError(f"the record {path} cannot be used: {error} ({free}); make room, or name another file") from error
     except RecordError:
         if connection is not None:
             connection.close()
@@ -149,6 +151,8 @@ def _check_ours(connection: sqlite3.Connection, path: str) -> bool:
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
     except sqlite3.DatabaseError as error:
+        if error.sqlite_errorname not in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+            raise
         raise RecordError(f"{path} is not a record of flowcore ({error}); it was left as it is: name another file") from error
     if empty:
         return False

@@ -273,6 +273,11 @@ class RunRecorder:
             self._texts.append((path, number, stream, text))
         self._touch()
 
+    def fail(self, error: BaseException) -> None:
+        """The writer cannot go on: nothing more is written, and the driver is told."""
+        self.failure = error
+        self._on_request("failed")
+
     def flush(self) -> None:
         """Wait until everything recorded so far is durable.
 

@@ -199,7 +199,7 @@ class Records:
                 try:
                     recorder.write()
                 except BaseException as error:  # noqa: BLE001  kept for the driver, which raises it
-                    recorder.failure = error
+                    recorder.fail(error)
             with self._written:
                 self._group += 1
                 self._written.notify_all()

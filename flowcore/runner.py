@@ -108,7 +108,7 @@ class Driver:
             pipeline.root, arguments, run_id, stop_on_failure=stop_on_failure, open_iterations=executor.open_iterations
         )
         #: Everything that comes from other threads than the loop's: executor events, cancellations.
-        self._inbox: queue.SimpleQueue[Event | CancelRequested] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Event | CancelRequested | None] = queue.SimpleQueue()
         #: The ends of bodies that ran on the loop's own thread.
         self._ended: deque[Event] = deque()
         self._timers: list[tuple[float, str]] = []
@@ -138,6 +138,10 @@ class Driver:
     def cancel(self, *, force: bool = False) -> None:
         """Ask for the run's end, from any thread."""
         self._inbox.put(CancelRequested(force))
+
+    def hear(self, request: str) -> None:
+        """What the record has to say, from any thread: somebody asks for the run's end, or it cannot be written any more."""
+        self._inbox.put(CancelRequested() if request == "cancel" else None)
 
     def drive(self) -> FinishRun:
         """Run to the end. An interrupt of this thread cancels the run and is raised again at its end, a second one at once.
@@ -174,8 +178,10 @@ class Driver:
         return self.finish
 
     def _loop(self) -> None:
-        inbox, ended, work, take = self._inbox, self._ended, self._executor.work, self._take
+        inbox, ended, work, take, recorder = self._inbox, self._ended, self._executor.work, self._take, self._recorder
         while self.finish is None:
+            if recorder.failure is not None:
+                raise recorder.failure  # what is not recorded need not go on
             if self._timers and self._fire_timers():
                 continue
             if ended:
@@ -212,7 +218,9 @@ class Driver:
             # A body on the loop's own thread holds the loop up: what it tells while it runs is taken at once.
             self._take(event)
 
-    def _take(self, event: Event | CancelRequested) -> None:
+    def _take(self, event: Event | CancelRequested | None) -> None:
+        if event is None:
+            return
         kind = type(event)
         if kind is CancelRequested:
             self._execute(self._state.handle(event))  # type: ignore[arg-type]
