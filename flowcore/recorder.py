@@ -96,7 +96,8 @@ class RunRecorder:
         self._created_at = created_at
         self._on_request = on_request
         self._epoch = 1
-        self._began = time.monotonic()
+        #: The monotonic clock when the run was recorded: offsets are from then on.
+        self._began = time.monotonic() - (time.time() - created_at)
         self._live: dict[str, _Task] = {}
         self._changed: dict[str, _Task] = {}
         #: (microseconds, task, state), or (microseconds, task, kind, data) where there is more to tell.
