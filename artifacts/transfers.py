@@ -18,10 +18,13 @@ from flowcore.artifacts.places import writing
 from flowcore.artifacts.retries import ShortRead, again
 
 PART_BYTES = 16 * 1024 * 1024
-"""A file up to this size goes in one request; no file system that knows parts wants them smaller than 5 MiB."""
+"""A file up to this size goes up in one request; no file system that knows parts wants them smaller than 5 MiB."""
 PARTS_AT_ONCE = 4
 FILES_AT_ONCE = 8
-"""At most max(PARTS_AT_ONCE + 1, FILES_AT_ONCE) parts are in memory: 128 MiB."""
+RANGE_BYTES = 64 * 1024 * 1024
+"""A file up to this size comes down in one request: some servers read a whole object for each range of it."""
+RANGES_AT_ONCE = 3
+"""In memory are at most 64 MiB of a large file going up, 192 MiB of one coming down, 128 MiB of many small ones."""
 
 _MAX_PARTS = 10_000
 
@@ -89,12 +92,12 @@ def _hashed(source: Any, digest: Any, part_bytes: int) -> Iterator[bytes]:
         yield data
 
 
-def _windowed(pool: ThreadPoolExecutor, call: Callable[[Given], T], items: Iterable[Given]) -> Iterator[T]:
-    """Results in order, with at most ``PARTS_AT_ONCE`` items under way."""
+def _windowed(pool: ThreadPoolExecutor, call: Callable[[Given], T], items: Iterable[Given], at_once: int) -> Iterator[T]:
+    """Results in order, with at most ``at_once`` items under way."""
     running: deque[Future[T]] = deque()
     for item in items:
         running.append(pool.submit(call, item))
-        if len(running) >= PARTS_AT_ONCE:
+        if len(running) >= at_once:
             yield running.popleft().result()
     while running:
         yield running.popleft().result()
@@ -114,7 +117,7 @@ def _send_s3_parts(fs: Any, target: str, parts: Iterator[bytes], size_bytes: int
 
     try:
         with _pool(PARTS_AT_ONCE) as pool:
-            sent = list(_windowed(pool, send, enumerate(parts, 1)))
+            sent = list(_windowed(pool, send, enumerate(parts, 1), PARTS_AT_ONCE))
         check()
         _complete(fs, target, place, sent, size_bytes)
     except BaseException as error:
@@ -171,13 +174,13 @@ def _send_stream(fs: Any, target: str, parts: Iterator[bytes], size_bytes: int, 
 
 def _parts_of(fs: Any, path: str, size_bytes: int) -> Iterator[bytes]:
     def read(start: int) -> bytes:
-        return again(lambda: _read_range(fs, path, start, min(start + PART_BYTES, size_bytes)))
+        return again(lambda: _read_range(fs, path, start, min(start + RANGE_BYTES, size_bytes)))
 
-    if size_bytes <= PART_BYTES:
+    if size_bytes <= RANGE_BYTES:
         yield read(0) if size_bytes else b""
         return
-    with _pool(PARTS_AT_ONCE) as pool:
-        yield from _windowed(pool, read, range(0, size_bytes, PART_BYTES))
+    with _pool(RANGES_AT_ONCE) as pool:
+        yield from _windowed(pool, read, range(0, size_bytes, RANGE_BYTES), RANGES_AT_ONCE)
 
 
 def _read_range(fs: Any, path: str, start: int, end: int) -> bytes:
