@@ -37,8 +37,9 @@ class ArtifactStore:
     ``storage_options`` go to fsspec; secrets in them may be references, ``{"env": NAME}`` or ``{"file": PATH}``, which are
     resolved where the file system is opened and nowhere else. ``cache_dir`` keeps fetched contents for other stores and runs;
     without one they live in a private directory until ``close``. ``cache_bytes`` bounds either (default 10 GiB): what was used
-    longest ago goes first, but nothing that a living artifact of ``open_input`` has fetched. Stores may be used by several
-    threads, and pickled.
+    longest ago goes first, but nothing that a living artifact of ``open_input`` has fetched. ``private_dir`` is where private
+    directories are made, for an owner that removes it; the private cache is then shared by all stores there. Stores may be used
+    by several threads, and pickled.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class ArtifactStore:
         *,
         cache_dir: str | None = None,
         cache_bytes: int | None = None,
+        private_dir: str | None = None,
     ) -> None:
         """
         Raises:
@@ -62,6 +64,7 @@ class ArtifactStore:
         self.storage_options = dict(storage_options or {})
         self.cache_dir = None if cache_dir is None else os.path.abspath(os.path.expanduser(cache_dir))
         self.cache_bytes = cache_bytes
+        self._private_dir = private_dir
         self._files: LocalFiles | RemoteFiles = LocalFiles() if self.is_local else RemoteFiles(self.root, self.storage_options)
         self._lock = threading.Lock()
         self._private: dict[str, None] = {}
@@ -240,7 +243,8 @@ class ArtifactStore:
     def _cache(self) -> FetchCache:
         with self._lock:
             if self._fetched is None:
-                folder = self.make_private("flowcore-fetched-") if self.cache_dir is None else self.cache_dir
+                folder = self.cache_dir or (self._private_dir and os.path.join(self._private_dir, "fetched"))
+                folder = folder or self.make_private("flowcore-fetched-")
                 self._fetched = FetchCache(folder, DEFAULT_BYTES if self.cache_bytes is None else self.cache_bytes)
             return self._fetched
 
@@ -251,7 +255,7 @@ class ArtifactStore:
             StorageError: none can be made.
         """
         try:
-            folder = tempfile.mkdtemp(prefix=prefix)
+            folder = tempfile.mkdtemp(prefix=prefix, dir=self._private_dir)
         except OSError as error:
             raise StorageError(f"no temporary directory can be made: {reason(error)}; set TMPDIR to one that works") from error
         self._private[folder] = None

@@ -287,7 +287,7 @@ class Driver:
         output_uri = "/".join([self._base, path, str(command.number)]) if plan.seals else None
         return WorkOrder(
             attempt_id, path, component, arguments, artifacts, plan.code, output_uri, self._store.root, self._store.storage_options,
-            task.settings, self._executor.outlives_driver, plan.function,
+            task.settings, self._executor.outlives_driver, plan.function, self._store.cache_dir, self._store.cache_bytes,
         )  # fmt: skip
 
     def _plan(self, component: Component) -> _OrderPlan:
