@@ -33,7 +33,7 @@ _TRANSIENT_NAMES = frozenset(
         "HTTPClientError", "EndpointConnectionError", "ConnectionClosedError", "ConnectTimeoutError", "ReadTimeoutError",
         "ResponseStreamingError", "IncompleteReadError", "IncompleteRead", "ResponseParserError", "ClientPayloadError",
         "ClientConnectionError", "ServerDisconnectedError", "FSTimeoutError", "AioConnectTimeoutError", "HttpError",
-        "ProtocolError", "ShortRead",
+        "ProtocolError", "FlexibleChecksumError", "ShortRead",
     }
 )  # fmt: skip
 """Exceptions of drivers that are no core dependencies, by name."""

@@ -17,14 +17,14 @@ from flowcore.artifacts.digests import Entry, check_unchanged
 from flowcore.artifacts.places import writing
 from flowcore.artifacts.retries import ShortRead, again
 
-PART_BYTES = 16 * 1024 * 1024
+PART_BYTES = 8 * 1024 * 1024
 """A file up to this size goes up in one request; no file system that knows parts wants them smaller than 5 MiB."""
 PARTS_AT_ONCE = 4
 FILES_AT_ONCE = 8
 RANGE_BYTES = 64 * 1024 * 1024
 """A file up to this size comes down in one request: some servers read a whole object for each range of it."""
 RANGES_AT_ONCE = 3
-"""In memory are at most 64 MiB of a large file going up, 192 MiB of one coming down, 128 MiB of many small ones."""
+"""In memory are at most 32 MiB of a large file going up, 192 MiB of one coming down, 64 MiB of many small ones; drivers copy."""
 
 _MAX_PARTS = 10_000
 
