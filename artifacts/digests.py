@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flowcore.errors import ArtifactError
 
@@ -23,6 +23,8 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+_MAX_THREADS = 8
+_PARALLEL_BYTES = 32 * 1024 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -91,7 +93,9 @@ def digest_path(path: str, what: str) -> Contents | None:
     if found is None:
         return None
     is_directory, entries = found
-    contents = digest_entries(is_directory, [(entry.relative, entry.size_bytes, _hash(entry, what)) for entry in entries])
+    hashes = _hashes(entries, what)
+    files = [(entry.relative, entry.size_bytes, sha256) for entry, sha256 in zip(entries, hashes, strict=True)]
+    contents = digest_entries(is_directory, files)
     return contents if is_directory else contents._replace(mtime_ns=entries[0].mtime_ns, inode=entries[0].inode)
 
 
@@ -118,10 +122,37 @@ def _entry(relative: str, path: str, found: os.stat_result, what: str) -> Entry:
     return Entry(relative, path, found.st_size, found.st_mtime_ns, found.st_ino)
 
 
+def check_unchanged(file: Any, entry: Entry, what: str) -> None:
+    """The open ``file`` is still what ``entry`` saw.
+
+    Raises:
+        ArtifactError: it was written or replaced meanwhile; ``what`` names the artifact.
+    """
+    after = os.fstat(file.fileno())
+    if (after.st_size, after.st_mtime_ns, after.st_ino) != entry[2:]:
+        raise ArtifactError(f"artifact {what!r}: {entry.path!r} changed while it was read; finish writing before the task ends")
+
+
 def _hash(entry: Entry, what: str) -> str:
     with open(entry.path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        after = os.fstat(file.fileno())
-    if (after.st_size, after.st_mtime_ns, after.st_ino) != entry[2:]:
-        raise ArtifactError(f"artifact {what!r}: {entry.path!r} changed while it was read; finish writing before the task ends")
+        check_unchanged(file, entry, what)
     return digest
+
+
+def _hashes(entries: list[Entry], what: str) -> list[str]:
+    """The digest of each entry; of much data by several threads, as hashing lets go of the interpreter's lock."""
+    threads = min(_usable_cores(), len(entries), _MAX_THREADS)
+    if threads < 2 or sum(entry.size_bytes for entry in entries) < _PARALLEL_BYTES:
+        return [_hash(entry, what) for entry in entries]
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="flowcore-digest")
+    try:
+        return list(pool.map(_hash, entries, [what] * len(entries)))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,6 +5,7 @@ It never makes an output visible before its outcome, and never touches another e
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from contextlib import suppress
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from flowcore.artifacts.store import ArtifactStore
 
 OUTCOME = "outcome.json"
+OUTCOME_FORMAT = 1
 
 
 class Execution:
@@ -89,7 +91,7 @@ class Execution:
         """
         if self._sealed:
             raise InternalError(f"execution {self.uri!r} was sealed twice")
-        self._files.write(f"{self.uri}/{OUTCOME}", json.dumps(outcome).encode())
+        self._files.write(f"{self.uri}/{OUTCOME}", _outcome_bytes(outcome))
         self._sealed = True
         self._remove_scratch()
 
@@ -119,6 +121,36 @@ class Execution:
         if self._scratch is not None:
             self._store.drop_private(self._scratch)
             self._scratch = None
+
+
+def _outcome_bytes(outcome: dict[str, Any]) -> bytes:
+    text = json.dumps(outcome)
+    return json.dumps({"format": OUTCOME_FORMAT, "sha256": _outcome_digest(json.loads(text)), "outcome": outcome}).encode()
+
+
+def _outcome_digest(outcome: Any) -> str:
+    return hashlib.sha256(json.dumps(outcome, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read_outcome(data: bytes, uri: str) -> dict[str, Any] | None:
+    """A sealed outcome; None where ``data`` is only a part of one, which is no seal.
+
+    Raises:
+        ArtifactError: it is whole and not what was sealed, or a later flowcore wrote it.
+    """
+    try:
+        sealed = json.loads(data)
+        format_, recorded, outcome = sealed["format"], sealed["sha256"], sealed["outcome"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None
+    if format_ != OUTCOME_FORMAT:
+        text = f"outcome {uri!r} has format {format_}, this flowcore reads {OUTCOME_FORMAT}"
+        raise ArtifactError(f"{text}; install the flowcore that wrote it")
+    found = _outcome_digest(outcome)
+    if found != recorded or not isinstance(outcome, dict):
+        text = f"outcome {uri!r} is damaged: found sha256 {found}, recorded {recorded}"
+        raise ArtifactError(f"{text}; restore it, or remove it so that its task runs again")
+    return outcome
 
 
 def new_artifact(schema_title: str) -> Artifact:

@@ -10,11 +10,15 @@ import os
 import shutil
 import stat
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from flowcore.artifacts.digests import Contents, digest_path, fingerprint, scan
 from flowcore.artifacts.places import local_path, reading, writing
 from flowcore.artifacts.types import ArtifactRef
 from flowcore.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from flowcore.artifacts.fetch_cache import FetchCache
 
 _OCCUPIED = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR})
 
@@ -83,7 +87,7 @@ class LocalFiles:
             make_read_only(uri, what)
             return digest_path(uri, what)
 
-    def fetch(self, ref: ArtifactRef, cache: str | None) -> str:
+    def fetch(self, ref: ArtifactRef, cache: FetchCache | None, holder: str) -> str:
         """The artifact's own place, once what lies there is known to be what was recorded."""
         path = local_path(ref.uri) or ""
         with reading(path):
@@ -92,14 +96,14 @@ class LocalFiles:
                 raise missing(ref)
             is_directory, entries = found
             if is_directory != ref.is_directory or sum(entry.size_bytes for entry in entries) != ref.size_bytes:
-                raise changed(ref, "its size or kind differs")
+                raise changed(ref, digest_path(path, ref.name))
             if not is_directory and (ref.mtime_ns, ref.inode) == (entries[0].mtime_ns, entries[0].inode):
                 return path
             mark = fingerprint(path, ref.name)
             if self._verified.get(f"{ref.sha256} {path}") != mark:
                 contents = digest_path(path, ref.name)
                 if contents is None or contents.sha256 != ref.sha256:
-                    raise changed(ref, "its sha256 differs")
+                    raise changed(ref, contents)
                 self._verified[f"{ref.sha256} {path}"] = mark
         return path
 
@@ -135,10 +139,16 @@ def missing(ref: ArtifactRef) -> ArtifactError:
     return ArtifactError(f"artifact {ref.name!r} is missing: {ref.uri!r} is gone; restore it or run the task that made it again")
 
 
-def changed(ref: ArtifactRef, how: str) -> ArtifactError:
+def changed(ref: ArtifactRef, found: Contents | None) -> ArtifactError:
     """Facts to one sentence: an artifact that is not what was recorded."""
-    text = f"artifact {ref.name!r} has changed: {ref.uri!r} is not what was recorded ({how})"
+    recorded = _told(ref.is_directory, ref.size_bytes, ref.sha256)
+    there = "nothing" if found is None else _told(found.is_directory, found.size_bytes, found.sha256)
+    text = f"artifact {ref.name!r} has changed: {ref.uri!r} is not what was recorded: found {there}, recorded {recorded}"
     return ArtifactError(f"{text}; restore it or run the task that made it again")
+
+
+def _told(is_directory: bool, size_bytes: int | None, sha256: str | None) -> str:
+    return f"a {'directory' if is_directory else 'file'} of {size_bytes} bytes with sha256 {sha256}"
 
 
 def make_read_only(path: str, what: str) -> None:

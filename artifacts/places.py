@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from flowcore.artifacts.retries import is_transient
+from flowcore.artifacts.storage_options import masked, resolved
 from flowcore.errors import ArtifactError, FlowcoreError, StorageError
 
 MAX_SEGMENT_BYTES = 200
@@ -19,17 +21,27 @@ WITHOUT_DIRECTORIES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"
 
 _WITH_LISTINGS_CACHE = frozenset({"s3", "s3a", "gs", "gcs"})
 _EXTRAS = {"s3": "flowcore[s3]", "s3a": "flowcore[s3]"}
+_ELSEWHERE = "choose another pipeline_root (for fetched copies another fetch_cache, for temporary files another TMPDIR)"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REMEDIES = {
     errno.EACCES: "give this user write permission there, or choose another pipeline_root",
     errno.EPERM: "give this user write permission there, or choose another pipeline_root",
     errno.EROFS: "this file system is read-only: choose another pipeline_root",
     errno.ENOTDIR: "a part of this path is a file: choose another pipeline_root",
     errno.EEXIST: "there is a file of this name: choose another pipeline_root",
-    errno.ENOSPC: "the disk is full: free some space, or choose another pipeline_root",
-    errno.EDQUOT: "the quota is used up: free some space, or choose another pipeline_root",
+    errno.ENOSPC: f"the disk is full: free some space, or {_ELSEWHERE}",
+    errno.EDQUOT: f"the quota is used up: free some space, or {_ELSEWHERE}",
     errno.ENAMETOOLONG: "the path is too long: choose a shorter pipeline_root",
 }
 _REMOTE_REMEDY = "check the address, that the bucket or server exists, and the credentials (storage_options=)"
+_PASSING_REMEDY = "it was tried again and failed again: check the address and the network, and try later"
+_REMOTE_REMEDIES = {
+    "FileNotFoundError": "create the bucket or folder, or check its name",
+    "PermissionError": "check the credentials (storage_options=) and that they may read, write, list and delete there",
+    "NoCredentialsError": "give credentials in storage_options=, or in the storage's own environment variables",
+}
+"""By the name of the exception or of a class it inherits from."""
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)(?:://|::)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -99,25 +111,33 @@ def check_segment(part: str) -> str:
 
 
 def open_filesystem(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    """The fsspec file system of ``url`` and the path in it.
+    """The fsspec file system of ``url`` and the path in it. References in ``options`` to secrets are resolved here.
 
     Raises:
-        StorageError: the protocol is not known, its driver is not installed, or it refuses the options.
+        StorageError: the protocol is not known, its driver is not installed, a secret is missing, or it refuses the options.
     """
     protocol = protocol_of(url)
     defaults = {"use_listings_cache": False} if protocol in _WITH_LISTINGS_CACHE else {}
+    values = resolved(options, url)
+    # A cause is shown with its own text: it is left out where that holds a secret.
     try:
-        fs, path = importlib.import_module("fsspec.core").url_to_fs(url, **{**defaults, **options})
+        fs, path = importlib.import_module("fsspec.core").url_to_fs(url, **{**defaults, **values})
     except ImportError as error:
         raise StorageError(f"{url!r}: the driver for {protocol}:// is not installed ({error}); {_install(protocol)}") from error
     except ValueError as error:
         if "not known" not in str(error):
-            raise StorageError(f"{url!r} cannot be opened: {reason(error)}; {_REMOTE_REMEDY}") from error
+            told = masked(reason(error), options, values)
+            raise _unopened(url, told, error) from (error if told == reason(error) else None)
         text = f"{url!r}: no file system is known for {protocol}://; use a directory, s3:// or another protocol of fsspec"
         raise StorageError(text) from error
-    except Exception as error:
-        raise StorageError(f"{url!r} cannot be opened: {reason(error)}; {_REMOTE_REMEDY}") from error
+    except Exception as error:  # noqa: BLE001  drivers raise what they like
+        told = masked(reason(error), options, values)
+        raise _unopened(url, told, error) from (error if told == reason(error) else None)
     return fs, str(path)
+
+
+def _unopened(url: str, told: str, error: Exception) -> StorageError:
+    return StorageError(f"{url!r} cannot be opened: {told}; {_remedy(url, error)}")
 
 
 @contextmanager
@@ -143,14 +163,19 @@ def writing(place: str) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """An exception as one phrase."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    """An exception as one phrase, with its notes."""
+    notes = [*getattr(error, "__notes__", ())]
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"{text} ({'; '.join(notes)})" if notes else text
 
 
 def _remedy(place: str, error: Exception) -> str:
-    if local_path(place) is None:
-        return _REMOTE_REMEDY
     number = error.errno if isinstance(error, OSError) else None
+    if local_path(place) is None and number not in _FULL:
+        if is_transient(error):
+            return _PASSING_REMEDY
+        names = {kind.__name__ for kind in type(error).__mro__}
+        return next((remedy for name, remedy in _REMOTE_REMEDIES.items() if name in names), _REMOTE_REMEDY)
     return _REMEDIES.get(number or 0, "choose another pipeline_root, or repair this one")
 
 

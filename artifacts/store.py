@@ -10,7 +10,6 @@ import atexit
 import copy
 import functools
 import hashlib
-import json
 import os
 import tempfile
 import threading
@@ -21,12 +20,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from flowcore.artifacts.digests import is_sha256
-from flowcore.artifacts.execution import OUTCOME, Execution, new_artifact
+from flowcore.artifacts.execution import OUTCOME, Execution, new_artifact, read_outcome
+from flowcore.artifacts.fetch_cache import DEFAULT_BYTES, UNTIL_CLOSE, FetchCache
 from flowcore.artifacts.local_files import LocalFiles, changed, missing, remove_tree
 from flowcore.artifacts.places import check_segment, local_path, normal_root, protocol_of, reason
 from flowcore.artifacts.remote_files import RemoteFiles
 from flowcore.artifacts.types import Artifact, ArtifactRef
-from flowcore.errors import ArtifactError, CodeError, StorageError
+from flowcore.errors import ArtifactError, CodeError, StorageError, UsageError
 
 CODE = ".code"
 
@@ -34,29 +34,50 @@ CODE = ".code"
 class ArtifactStore:
     """Artifacts and code below one pipeline_root: a directory or any URL that fsspec knows.
 
-    ``storage_options`` go to fsspec. ``cache_dir`` keeps fetched contents for other stores and runs; without one they live in a
-    private directory until ``close``. Stores may be used by several threads, and pickled.
+    ``storage_options`` go to fsspec; secrets in them may be references, ``{"env": NAME}`` or ``{"file": PATH}``, which are
+    resolved where the file system is opened and nowhere else. ``cache_dir`` keeps fetched contents for other stores and runs;
+    without one they live in a private directory until ``close``. ``cache_bytes`` bounds either (default 10 GiB): what was used
+    longest ago goes first, but nothing that a living artifact of ``open_input`` has fetched. ``private_dir`` is where private
+    directories are made, for an owner that removes it; the private cache is then shared by all stores there. Stores may be used
+    by several threads, and pickled.
     """
 
-    def __init__(self, root: str, storage_options: Mapping[str, Any] | None = None, *, cache_dir: str | None = None) -> None:
+    def __init__(
+        self,
+        root: str,
+        storage_options: Mapping[str, Any] | None = None,
+        *,
+        cache_dir: str | None = None,
+        cache_bytes: int | None = None,
+        private_dir: str | None = None,
+    ) -> None:
         """
         Raises:
             StorageError: the root is empty. What else is wrong with it shows in ``check``.
+            UsageError: ``cache_bytes`` is not positive.
         """
+        if cache_bytes is not None and cache_bytes <= 0:
+            raise UsageError(f"a fetch cache of {cache_bytes} bytes holds nothing; give a positive number of bytes")
         self.root = normal_root(os.fspath(root))
         self.protocol = protocol_of(self.root)
         self.is_local = self.protocol == "file"
         self.storage_options = dict(storage_options or {})
-        self._cache_dir = None if cache_dir is None else os.path.abspath(cache_dir)
+        self.cache_dir = None if cache_dir is None else os.path.abspath(os.path.expanduser(cache_dir))
+        self.cache_bytes = cache_bytes
+        self._private_dir = private_dir
         self._files: LocalFiles | RemoteFiles = LocalFiles() if self.is_local else RemoteFiles(self.root, self.storage_options)
         self._lock = threading.Lock()
         self._private: dict[str, None] = {}
-        self._private_cache: str | None = None
+        self._fetched: FetchCache | None = None
         self._pid = os.getpid()
         weakref.finalize(self, _remove_private, self._private, self._pid)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return functools.partial(ArtifactStore, cache_dir=self._cache_dir), (self.root, self.storage_options)
+        make = functools.partial(ArtifactStore, cache_dir=self.cache_dir, cache_bytes=self.cache_bytes)
+        return make, (self.root, self.storage_options)
+
+    def __repr__(self) -> str:
+        return f"<artifact store {self.root!r}>"
 
     def __enter__(self) -> Self:
         return self
@@ -67,7 +88,9 @@ class ArtifactStore:
     def close(self) -> None:
         """Remove the private cache and the scratch files of unfinished executions."""
         with self._lock:
-            self._private_cache = None
+            if self._fetched is not None:
+                self._fetched.close()
+                self._fetched = None
             _remove_private(self._private, self._pid)
 
     def check(self) -> None:
@@ -109,13 +132,23 @@ class ArtifactStore:
         """The artifact as a task body sees it: its own copy, fetched on the first use of ``path``."""
         artifact = new_artifact(ref.schema_title)
         artifact.name, artifact._uri, artifact.metadata = ref.name, ref.uri, copy.deepcopy(ref.metadata)
-        artifact._ref, artifact._fetch = ref, functools.partial(self.fetch, ref)
+        if local_path(ref.uri) is None:
+            holder = os.urandom(8).hex()
+            artifact._fetch = functools.partial(self.fetch, ref, holder)
+            weakref.finalize(artifact, self._release, holder).atexit = False
+        else:
+            artifact._fetch = functools.partial(self.fetch, ref)
+        artifact._ref = ref
         return artifact
 
-    def fetch(self, ref: ArtifactRef) -> str:
+    def _release(self, holder: str) -> None:
+        if self._fetched is not None:
+            self._fetched.release(holder)
+
+    def fetch(self, ref: ArtifactRef, holder: str = UNTIL_CLOSE) -> str:
         """A local path to the artifact, ending in its file name; local artifacts are not copied.
 
-        External artifacts are not verified.
+        External artifacts are not verified. A copy stays until this store is closed.
 
         Raises:
             ArtifactError: the task that made it wrote metadata only, or the contents are missing or are not what was recorded.
@@ -123,14 +156,18 @@ class ArtifactStore:
         """
         local = local_path(ref.uri)
         if ref.sha256 is not None:
-            return self._files_of(ref.uri).fetch(ref, None if local is not None else self._cache())
+            return self._files_of(ref.uri).fetch(ref, None if local is not None else self._cache(), holder)
         if not ref.external:
             text = f"artifact {ref.name!r} has no contents: the task that made it wrote nothing to {ref.uri!r}"
             raise ArtifactError(f"{text}; write to the output's path there, or read only its metadata here")
         if local is not None:
             return local
-        folder = os.path.join(self._cache(), "unverified", hashlib.sha256(ref.uri.encode()).hexdigest())
-        return self._files_of(ref.uri).download(ref.uri, folder)
+        cache, key = self._cache(), f"unverified/{hashlib.sha256(ref.uri.encode()).hexdigest()}"
+        cache.pin(key, holder)
+        with cache.fetching(key):
+            path = self._files_of(ref.uri).download(ref.uri, cache.place(key))
+        cache.make_room(os.path.getsize(path))
+        return path
 
     def verify(self, ref: ArtifactRef) -> None:
         """Read all contents where they lie and compare size and digest; artifacts recorded without a digest pass.
@@ -145,19 +182,21 @@ class ArtifactStore:
         if found is None:
             raise missing(ref)
         if (found.size_bytes, found.sha256, found.is_directory) != (ref.size_bytes, ref.sha256, ref.is_directory):
-            raise changed(ref, f"{found.size_bytes} bytes with sha256 {found.sha256}, not {ref.size_bytes} with {ref.sha256}")
+            raise changed(ref, found)
 
     def outcomes(self, attempt_uri: str) -> list[tuple[str, dict[str, Any]]]:
         """The sealed executions of an attempt and their outcomes, sorted by name; unsealed and half-written ones do not count.
 
         Raises:
+            ArtifactError: an outcome is whole and not what was sealed.
             StorageError: the storage cannot be reached.
         """
         found = []
         for name in sorted(self._files.folders(attempt_uri)):
-            with suppress(FileNotFoundError, ValueError, RecursionError):
-                outcome = json.loads(self._files.read(f"{attempt_uri}/{name}/{OUTCOME}"))
-                if isinstance(outcome, dict):
+            uri = f"{attempt_uri}/{name}/{OUTCOME}"
+            with suppress(FileNotFoundError):
+                outcome = read_outcome(self._files.read(uri), uri)
+                if outcome is not None:
                     found.append((name, outcome))
         return found
 
@@ -201,13 +240,13 @@ class ArtifactStore:
             return self._files if isinstance(self._files, LocalFiles) else LocalFiles()
         return RemoteFiles(uri, self.storage_options if protocol_of(uri) == self.protocol else {})
 
-    def _cache(self) -> str:
-        if self._cache_dir is not None:
-            return self._cache_dir
+    def _cache(self) -> FetchCache:
         with self._lock:
-            if self._private_cache is None:
-                self._private_cache = self.make_private("flowcore-fetched-")
-            return self._private_cache
+            if self._fetched is None:
+                folder = self.cache_dir or (self._private_dir and os.path.join(self._private_dir, "fetched"))
+                folder = folder or self.make_private("flowcore-fetched-")
+                self._fetched = FetchCache(folder, DEFAULT_BYTES if self.cache_bytes is None else self.cache_bytes)
+            return self._fetched
 
     def make_private(self, prefix: str) -> str:
         """A new temporary directory, removed by ``drop_private``, ``close`` or at the end of the process.
@@ -216,7 +255,7 @@ class ArtifactStore:
             StorageError: none can be made.
         """
         try:
-            folder = tempfile.mkdtemp(prefix=prefix)
+            folder = tempfile.mkdtemp(prefix=prefix, dir=self._private_dir)
         except OSError as error:
             raise StorageError(f"no temporary directory can be made: {reason(error)}; set TMPDIR to one that works") from error
         self._private[folder] = None

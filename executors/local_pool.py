@@ -72,6 +72,7 @@ class ProcessWorker:
     """Drives one ``python -m flowcore.worker``, started on the first order and again after it has died."""
 
     def __init__(self, stores: Stores) -> None:
+        self._stores = stores
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
         #: What the process writes to its file descriptors 1 and 2.
@@ -137,7 +138,7 @@ class ProcessWorker:
             self._process = process
             if self._killed:  # while it was being started
                 _end_group(process)
-        send(ours, {"sys_path": path, "restore_env": restore})
+        send(ours, {"sys_path": path, "restore_env": restore, "private_dir": self._stores.private_dir()})
         return ours
 
     def _lives(self) -> bool:

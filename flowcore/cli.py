@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowcore import __version__
+from flowcore.storage_check import storage
 
 if TYPE_CHECKING:
     from flowcore.client import Client
@@ -347,6 +348,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+cli.add_command(storage)
 
 
 def main() -> None:

@@ -50,8 +50,13 @@ class Client:
             object. Default: ``FLOWCORE_RECORDS``, else ``.flowcore/runs.db`` of the working directory.
         pipeline_root: where artifacts go, a folder or any fsspec URL. Default: the pipeline's own, ``FLOWCORE_PIPELINE_ROOT``,
             else ``.flowcore/artifacts``.
-        storage_options: fsspec's options of pipeline_root.
+        storage_options: fsspec's options of pipeline_root. Secrets in them may be references, ``{"env": NAME}`` or
+            ``{"file": PATH}``, resolved wherever a file system is opened, so that their values travel in no order.
         executor: where tasks run; default ``LocalExecutor()``, threads.
+        fetch_cache: a folder that keeps what is fetched from a remote pipeline_root, for all runs and processes that name it.
+            Default: a temporary one for each run.
+        fetch_cache_bytes: its bound, for either; what was used longest ago goes first, but nothing that a running task has
+            open. Default: 10 GiB.
     """
 
     def __init__(
@@ -60,6 +65,9 @@ class Client:
         pipeline_root: str | os.PathLike[str] | None = None,
         storage_options: Mapping[str, Any] | None = None,
         executor: Executor | None = None,
+        *,
+        fetch_cache: str | os.PathLike[str] | None = None,
+        fetch_cache_bytes: int | None = None,
     ) -> None:
         if records is DEFAULT:
             records = os.environ.get("FLOWCORE_RECORDS") or DEFAULT_RECORDS
@@ -67,6 +75,11 @@ class Client:
         self.pipeline_root = None if pipeline_root is None else os.fspath(pipeline_root)
         self.storage_options = dict(storage_options or {})
         self.executor = executor
+        self.fetch_cache = None if fetch_cache is None else os.fspath(fetch_cache)
+        self.fetch_cache_bytes = fetch_cache_bytes
+
+    def _store(self, root: str) -> ArtifactStore:
+        return ArtifactStore(root, self.storage_options, cache_dir=self.fetch_cache, cache_bytes=self.fetch_cache_bytes)
 
     def run(
         self,
@@ -164,7 +177,7 @@ class Client:
         records = self._existing_records()
         row = records.run(run_id)
         pipeline = Pipeline.from_json(records.pipeline_json(row.pipeline_hash))
-        store = ArtifactStore(row.pipeline_root or DEFAULT_ROOT, self.storage_options)
+        store = self._store(row.pipeline_root or DEFAULT_ROOT)
         return Run(run_id, pipeline, records, store)
 
     def list_runs(self, limit: int = 100) -> list[RunRow]:
@@ -201,7 +214,7 @@ class Client:
         given = pipeline_root if pipeline_root is not None else self.pipeline_root or getattr(pipeline, "pipeline_root", None)
         root = os.fspath(given or os.environ.get("FLOWCORE_PIPELINE_ROOT") or DEFAULT_ROOT)
         check_runnable(graph, chosen, root)
-        store = ArtifactStore(root, self.storage_options)
+        store = self._store(root)
         if given or not chosen.in_process or any(leaf.touches_files for leaf in leaf_components(graph.root)):
             store.check()
         records = Records(self.records)

@@ -34,10 +34,14 @@ class WorkOrder:
     code: CodeRef | None = None
     output_uri: str | None = None
     pipeline_root: str | None = None
-    storage_options: dict[str, Any] = field(default_factory=dict)
+    #: As the caller gave them: references to secrets stay references until a file system is opened.
+    storage_options: dict[str, Any] = field(default_factory=dict, repr=False)
     settings: Settings = NO_SETTINGS
     seal_always: bool = False
     function: Callable[..., Any] | None = None
+    #: A folder that keeps fetched artifacts for other runs, and its bound in bytes.
+    fetch_cache: str | None = None
+    fetch_cache_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The order without the function, for another process."""
@@ -52,6 +56,8 @@ class WorkOrder:
             "output_uri": self.output_uri,
             "pipeline_root": self.pipeline_root,
             "storage_options": self.storage_options,
+            "fetch_cache": self.fetch_cache,
+            "fetch_cache_bytes": self.fetch_cache_bytes,
             "settings": None if self.settings is NO_SETTINGS else settings_to_text(self.settings),
             "seal_always": self.seal_always,
         }
@@ -78,6 +84,8 @@ class WorkOrder:
             output_uri=data["output_uri"],
             pipeline_root=data["pipeline_root"],
             storage_options=data["storage_options"],
+            fetch_cache=data["fetch_cache"],
+            fetch_cache_bytes=data["fetch_cache_bytes"],
             settings=NO_SETTINGS if data["settings"] is None else settings_from_text(data["settings"]),
             seal_always=data["seal_always"],
         )

@@ -302,6 +302,7 @@ class Driver:
         return WorkOrder(
             attempt_id, path, component, arguments, artifacts, plan.code, output_uri, self._store.root,
             self._store.storage_options, command.settings or task.settings, self._executor.outlives_driver, plan.function,
+            self._store.cache_dir, self._store.cache_bytes,
         )  # fmt: skip
 
     def _plan(self, component: Component) -> _OrderPlan:

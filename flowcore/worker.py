@@ -54,9 +54,14 @@ def current_task() -> TaskContext | None:
 
 
 class Stores:
-    """What one worker keeps between its orders: the artifact stores that it has open, by root, and the functions it has found."""
+    """What one worker keeps between its orders: the artifact stores that it has open, by root, and the functions it has found.
 
-    def __init__(self) -> None:
+    What they keep in files meanwhile lies below ``private_dir``, which whoever started the worker removes: it may be killed.
+    """
+
+    def __init__(self, private_dir: str | None = None) -> None:
+        self._private_dir = private_dir
+        self._made: str | None = None
         self._open: dict[str, ArtifactStore] = {}
         self._functions: dict[CodeRef, Callable[..., Any]] = {}
 
@@ -83,13 +88,29 @@ class Stores:
         assert root is not None
         store = self._open.get(root)
         if store is None:
-            store = self._open[root] = ArtifactStore(root, order.storage_options)
+            store = self._open[root] = ArtifactStore(
+                root, order.storage_options, cache_dir=order.fetch_cache, cache_bytes=order.fetch_cache_bytes,
+                private_dir=self._private_dir,
+            )  # fmt: skip
         return store
+
+    def private_dir(self) -> str:
+        """A directory for worker processes, which goes with ``close``."""
+        if self._made is None:
+            import tempfile
+
+            self._made = tempfile.mkdtemp(prefix="flowcore-workers-")
+        return self._made
 
     def close(self) -> None:
         for store in self._open.values():
             store.close()
         self._open.clear()
+        if self._made is not None:
+            from flowcore.artifacts.local_files import remove_tree
+
+            remove_tree(self._made)
+            self._made = None
 
 
 class _CallPlan:
@@ -149,11 +170,14 @@ def run_order(
             function = stores.function(order)
         arguments = order.arguments
         call: dict[str, Any] = {}
+        #: Inputs given as paths: what they fetched stays as long as they are there.
+        opened: list[Artifact] = []
         for name, decode, port_where in plan.values:
             call[name] = decode(arguments[name], port_where)
         seals = plan.seals or order.seal_always
         if seals or not plan.plain:
-            execution = _stage(order, plan, call, stores, scratch=seals or bool(plan.text_inputs or plan.text_outputs))
+            scratch = seals or bool(plan.text_inputs or plan.text_outputs)
+            execution = _stage(order, plan, call, stores, opened, scratch=scratch)
         report(Started(order.attempt_id, where, execution.name if execution is not None else None))
         paths = {name: call[name].path for name in plan.path_outputs} if plan.path_outputs else None
         context = TaskContext(order, report, passthrough=passthrough)
@@ -200,10 +224,12 @@ def _await(awaitable: Any) -> Any:
         return pool.submit(contextvars.copy_context().run, asyncio.run, main()).result()
 
 
-def _stage(order: WorkOrder, plan: _CallPlan, call: dict[str, Any], stores: Stores, *, scratch: bool) -> Execution | None:
+def _stage(
+    order: WorkOrder, plan: _CallPlan, call: dict[str, Any], stores: Stores, opened: list[Artifact], *, scratch: bool
+) -> Execution | None:
     store = stores.get(order)
     for port in plan.artifact_inputs:
-        call[port.name] = _input(store, port, order.artifacts.get(port.name))
+        call[port.name] = _input(store, port, order.artifacts.get(port.name), opened)
     if not scratch:
         return None
     assert order.output_uri is not None
@@ -222,13 +248,15 @@ def _stage(order: WorkOrder, plan: _CallPlan, call: dict[str, Any], stores: Stor
     return execution
 
 
-def _input(store: ArtifactStore, port: Port, refs: ArtifactRef | list[ArtifactRef] | None) -> Any:
+def _input(store: ArtifactStore, port: Port, refs: ArtifactRef | list[ArtifactRef] | None, opened: list[Artifact]) -> Any:
     if refs is None:
         return None
-    opened = [store.open_input(ref) for ref in refs] if isinstance(refs, list) else store.open_input(refs)
-    if port.style != "path":
-        return opened
-    return [artifact.path for artifact in opened] if isinstance(opened, list) else opened.path
+    found = [store.open_input(ref) for ref in (refs if isinstance(refs, list) else [refs])]
+    if port.style == "path":
+        opened += found
+        paths = [artifact.path for artifact in found]
+        return paths if isinstance(refs, list) else paths[0]
+    return found if isinstance(refs, list) else found[0]
 
 
 def _parameters(order: WorkOrder, plan: _CallPlan, returned: Any, call: dict[str, Any]) -> dict[str, Any]:
@@ -388,7 +416,7 @@ def main(arguments: list[str]) -> None:
         with lock:
             send(connection, event)
 
-    stores = Stores()
+    stores = Stores(hello["private_dir"])
     with capturing():
         while True:
             message = orders.get()

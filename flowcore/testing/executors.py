@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from flowcore.artifacts.execution import read_outcome
 from flowcore.dsl.component import ComponentFunction
 from flowcore.executor import Event, Executor, Finished, Lost, Output, Reported, Started, Status, WorkOrder
 from flowcore.graph import CodeRef, PythonFunction
@@ -168,7 +169,9 @@ class ExecutorConformance:
         assert end.outcome.execution is not None
         assert table.uri == f"{order.output_uri}/{end.outcome.execution}/table"
         assert table.size_bytes == 5
-        sealed = json.loads(Path(order.output_uri, end.outcome.execution, "outcome.json").read_text())
+        uri = f"{order.output_uri}/{end.outcome.execution}/outcome.json"
+        sealed = read_outcome(Path(uri).read_bytes(), uri)
+        assert sealed is not None
         assert sealed["parameters"] == end.outcome.parameters
 
     def test_submit_does_not_wait_for_the_body(self, bench: Bench, tmp_path: Path) -> None:
