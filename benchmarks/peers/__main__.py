@@ -50,7 +50,7 @@ PEERS = (
     Peer("flowcore", "inline", OURS),
     Peer("flowcore", "threads", OURS, "2 threads"),
     Peer("flowcore", "processes", OURS, "2 processes, started in each run"),
-    Peer("hamilton", "nodes", "nothing", "one node a call, known before the run; a chain of 1,000 exceeds its recursion", 1_000, 200),
+    Peer("hamilton", "nodes", "nothing", "one node a call, known before the run; recursive: no chain of 1,000", 1_000, 200),
     Peer("hamilton", "Parallelizable", "nothing", "items known in the run; synchronous executor", 1_000),
     Peer("dask", "delayed", "nothing", "2 threads; includes making the delayed calls", 1_000),
     Peer("dask", "graph", "nothing", "2 threads; a graph written by hand, known before the run"),

@@ -1,5 +1,7 @@
 """pipefunc: a fan-out as a map over a mapspec and a chain of functions, both in this process without its process pool."""
 
+from itertools import pairwise
+
 from pipefunc import PipeFunc, Pipeline
 from work import identity, main
 
@@ -12,7 +14,7 @@ def fan(count):
 
 def chain(count):
     names = ["first", *(f"y{place}" for place in range(count))]
-    pipeline = Pipeline([PipeFunc(identity, output_name=y, renames={"x": x}) for x, y in zip(names, names[1:], strict=False)])
+    pipeline = Pipeline([PipeFunc(identity, output_name=y, renames={"x": x}) for x, y in pairwise(names)])
     last = f"y{count - 1}"
     return lambda: pipeline.map({"first": 1}, parallel=False, show_progress=False)[last].output
 
