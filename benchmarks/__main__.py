@@ -6,7 +6,6 @@ Nothing is asserted: machines are shared, so read the ratios, and compare two of
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import platform
@@ -20,31 +19,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import engine
+from benchmarks import elsewhere, engine
 from benchmarks.engine import QUICK, Sizes
 from benchmarks.figures import Figure
 from benchmarks.memory import peak_memory
 
 Row = Callable[[Sizes], Iterable[Figure]]
-
-
-def elsewhere(module: str, measure: Callable[[Any, Sizes], Iterable[Figure]], what: str) -> Row:
-    """A row whose measuring lies in a module of another room; where it is missing the row says so."""
-
-    def row(sizes: Sizes) -> Iterator[Figure]:
-        try:
-            found = importlib.import_module(f"benchmarks.{module}")
-        except ImportError as error:
-            yield Figure(what, note=f"not built yet ({error})")
-            return
-        yield from measure(found, sizes)
-
-    return row
-
-
-def _import(module: Any, sizes: Sizes) -> Iterator[Figure]:
-    ours, floor = module.import_cost()
-    yield Figure("import flowcore", "ms CPU", ours * 1e3, floor * 1e3, "import asyncio", must=1.5)
 
 
 ROWS: dict[str, Row] = {
@@ -55,7 +35,10 @@ ROWS: dict[str, Row] = {
     "state-machine": engine.state_machine,
     "authoring": engine.authoring,
     "repeated": engine.repeated,
-    "import": elsewhere("embedding", _import, "import flowcore"),
+    "executors": elsewhere.executors,
+    "arrow": elsewhere.arrow_table,
+    "s3": elsewhere.s3_file,
+    "import": elsewhere.import_cost,
 }
 
 

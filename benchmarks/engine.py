@@ -55,6 +55,8 @@ def fan_out(sizes: Sizes) -> Iterator[Figure]:
     for mode in MODES:
         executor = _executor(mode)
         flowcore.run(fan, {"items": [1]}, executor=executor)
+        if mode == "processes":
+            floors.loky(count)
         what = f"fan-out of {count:,}, {mode}{'' if mode == 'inline' else '(2)'}"
         ours, floor, loky = in_turns(
             sizes.repeats,
