@@ -4,14 +4,15 @@ BIN := .venv/bin
 # One installation serves every target; it is made again when what it depends on changes.
 STAMP := .venv/.installed
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench bench-peers clean
 
 help:
-	@echo "make demo    run the example pipeline"
-	@echo "make test    run the tests"
-	@echo "make lint    ruff, mypy, import-linter"
-	@echo "make bench   run the benchmarks"
-	@echo "make clean   remove .venv, caches and what the examples wrote"
+	@echo "make demo         run the example pipeline"
+	@echo "make test         run the tests"
+	@echo "make lint         ruff, mypy, import-linter"
+	@echo "make bench        what flowcore costs, beside floors measured in the same run"
+	@echo "make bench-peers  other libraries on the same work, each in an environment of its own"
+	@echo "make clean        remove .venv, caches and what the examples wrote"
 
 demo: $(STAMP)
 	@$(BIN)/python examples/breast_cancer.py
@@ -27,6 +28,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
+
+bench-peers: $(STAMP)
+	@$(BIN)/python -m benchmarks.peers
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up .venv (once; this takes a minute)"

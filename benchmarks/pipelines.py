@@ -5,12 +5,12 @@ from __future__ import annotations
 from flowcore import dsl
 from flowcore.dsl.pipeline import PipelineFunction
 
-CHAIN = 1_000
 
-
-@dsl.component
-def noop(x: int) -> int:
+def identity(x: int) -> int:
     return x
+
+
+noop = dsl.component(identity)
 
 
 @dsl.pipeline
@@ -19,7 +19,7 @@ def fan(items: list) -> None:  # type: ignore[type-arg]
         noop(x=item)
 
 
-def chain(length: int = CHAIN) -> PipelineFunction[..., int]:
+def chain(length: int) -> PipelineFunction[..., int]:
     """A pipeline of ``length`` tasks, each reading the one before."""
 
     @dsl.pipeline(name="chain")
