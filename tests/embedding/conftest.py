@@ -13,12 +13,17 @@ from tests.embedding.traces import changes, traces
 
 
 @pytest.fixture
-def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Compare every trace of a run before and after the test; temporary files go to a folder that only the test uses."""
+def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Temporary files go to a folder that only the test uses."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+
+
+@pytest.fixture
+def nothing_left(own_temporary_folder: None) -> Iterator[None]:
+    """Compare every trace of a run before and after the test."""
     gc.collect()  # what earlier tests left to the collector is not ours
     before = traces()
     yield

@@ -73,8 +73,7 @@ def test_cancel(mode: Any, held: dict[str, Any]) -> None:
 def test_canceled_arun(mode: Any, held: dict[str, Any]) -> None:
     async def main() -> None:
         running = asyncio.create_task(flowcore.arun(pipelines.holding, held, executor=LocalExecutor(mode=mode, workers=2)))
-        while not os.path.exists(held["started"]):
-            await asyncio.sleep(0)
+        await asyncio.to_thread(bodies.await_file, held["started"])
         running.cancel()
         await running
 

@@ -106,6 +106,7 @@ LEFT: dict[str, Callable[[], Callable[[], object]]] = {
 }
 
 
+@pytest.mark.usefixtures("own_temporary_folder")
 @pytest.mark.parametrize("kind", LEFT)
 def test_what_is_left_is_noticed(kind: str) -> None:
     before = traces()

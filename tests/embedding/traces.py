@@ -1,4 +1,4 @@
-"""Everything of a process that a run might change and leave changed, as one comparable value. Children are found through /proc."""
+"""Everything of a process that a run might change and leave changed, to be compared. Children are found through /proc."""
 
 from __future__ import annotations
 
