@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ from flowcore.executors import LocalExecutor
 from flowcore.run_state import RunStatus, TaskState
 from flowcore.testing import bodies
 from tests.embedding import pipelines
+from tests.embedding.processes import host
 
 MODES = ["inline", "threads", "processes"]
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -294,7 +294,7 @@ print("left:", *left)
 def test_uvicorn_with_clients_at_once_and_one_that_goes_away(tmp_path: Path) -> None:
     import httpx
 
-    server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    server = host(SERVER, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdin is not None
     assert server.stdout is not None
     try:
@@ -325,55 +325,6 @@ def go_away(port: int) -> None:
         bodies.await_file("started")
 
 
-# Notebooks
-
-
-AUTHORING = """
-import flowcore
-from flowcore import dsl
-from flowcore.executors import LocalExecutor
-
-@dsl.component
-def double(x: int) -> int:
-    print('doubling', x)
-    return 2 * x
-
-@dsl.pipeline
-def doubled(x: int = 3) -> int:
-    return double(x=x).output
-"""
-
-
-def test_notebook_runs_and_awaits_pipelines(tmp_path: Path) -> None:
-    import nbformat
-    from nbclient import NotebookClient
-
-    cells = [
-        AUTHORING,
-        "[flowcore.run(doubled, executor=LocalExecutor(mode)).output for mode in ('inline', 'threads', 'processes')]",
-        "run = await flowcore.arun(doubled, {'x': 5})\nrun.output",
-        "import threading\nsorted(thread.name for thread in threading.enumerate() if thread.name.startswith('flowcore'))",
-        "[line.text for line in run.logs()]",
-        "print('the notebook prints as before')",
-    ]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
-    results = [result(cell) for cell in notebook.cells]
-    assert results == [None, "[6, 6, 6]", "10", "[]", "['doubling 5\\n']", None]
-    assert printed(notebook.cells[1]) == "doubling 3\n", "only inline bodies print where they are called"
-    assert printed(notebook.cells[5]) == "the notebook prints as before\n"
-
-
-def result(cell: Any) -> str | None:
-    """The text of a cell's value."""
-    found = [output["data"]["text/plain"] for output in cell.outputs if output.output_type == "execute_result"]
-    return found[0] if found else None
-
-
-def printed(cell: Any) -> str:
-    return "".join(output["text"] for output in cell.outputs if output.output_type == "stream")
-
-
 # Several processes
 
 
@@ -392,10 +343,7 @@ for number in range(int(sys.argv[2])):
 def test_two_processes_share_one_record() -> None:
     each = 15
     names = ("left", "right")
-    command = [sys.executable, "-c", SHARER]
-    sharers = [
-        subprocess.Popen([*command, name, str(each)], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for name in names
-    ]
+    sharers = [host(SHARER, name, str(each), stdin=subprocess.PIPE, stderr=subprocess.PIPE) for name in names]
     for sharer in sharers:
         assert sharer.stdin is not None
         sharer.stdin.write("go\n")

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import embedding
-
 HEAVY = {"ray", "kubernetes", "pyarrow", "networkx", "pandas", "numpy"}
 
 
@@ -46,10 +44,3 @@ if __name__ == "__main__":
     assert flowcore.run(doubled, executor=LocalExecutor({mode!r})).output == 8
 """
     assert not HEAVY & loaded_by(tmp_path, program)
-
-
-def test_cost_of_the_import_is_measured_beside_its_floor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding, "REPEATS", 1)
-    ours, floor = embedding.import_cost()
-    assert ours > 0
-    assert floor > 0
