@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from flowcore.artifacts.store import ArtifactStore
     from flowcore.artifacts.types import Artifact
     from flowcore.recorder import RunRecorder
+    from flowcore.timeline import By, Timeline
 
 ENDED = frozenset({RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELED})
 
@@ -134,6 +136,35 @@ class Run:
         for path, name, _, value in self._records.metrics(self.run_id):
             found.setdefault(path, {})[name] = value
         return found
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The run as one page of HTML that needs no network and no script; with ``path`` it is written there too.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        from flowcore.report_html import run_to_html
+
+        html = run_to_html(self)
+        if path is not None:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(html)
+        return html
+
+    def timeline(self, by: By = "task") -> Timeline:
+        """Its attempts as bars over time, a lane for each task or each "worker"; a notebook shows it, ``.svg()`` is its text.
+
+        Raises:
+            UsageError: another ``by``.
+        """
+        from flowcore.timeline import Timeline
+
+        return Timeline(self, by)
+
+    def _repr_html_(self) -> str:
+        from flowcore.report_html import run_to_snippet
+
+        return run_to_snippet(self)
 
     def cancel(self) -> None:
         """Ask for its end and return at once; a run that has ended is left as it is."""
@@ -298,3 +329,10 @@ class Tasks(Mapping[str, TaskRun]):
         return f"<tasks {', '.join(f'{path}: {row.state}' for path, row in self._rows.items())}>"
 
 
+class RunList(list[RunRow]):
+    """Recorded runs; a notebook shows them as a table."""
+
+    def _repr_html_(self) -> str:
+        from flowcore.report_html import runs_to_snippet
+
+        return runs_to_snippet(self)
