@@ -53,6 +53,9 @@ class Notebook:
 
         self._handle.update(_Html(live_html(self.board, self._began), repr(self.board.run)))
 
+    def say(self, message: str) -> bool:
+        return False
+
     def end(self) -> None:
         run = self.board.run
         self._handle.update(_Html(run._repr_html_(), repr(run)))

@@ -48,6 +48,8 @@ class View(Protocol):
 
     def end(self) -> None: ...
 
+    def say(self, message: str) -> bool: ...
+
 
 class Progress:
     """Shows a run while the block runs. It leaves no thread behind.
@@ -79,6 +81,10 @@ class Progress:
             self._thread.join()
             with suppress(FlowcoreError, OSError, ValueError):
                 self.view.end()
+
+    def say(self, message: str) -> bool:
+        """Tell the person something, in the place of the view; False where the view has no such place."""
+        return self.view is not None and self.view.say(message)
 
     def summarize(self) -> None:
         """Print what the run came to, where the view has not left that behind itself."""
@@ -136,6 +142,9 @@ class _Lines:
         self._run_state = state
         run = self.board.run
         _print_lines([(at, " ".join(part for part in ("run", run.run_id, "of", run.pipeline.name, state, took) if part))])
+
+    def say(self, message: str) -> bool:
+        return False
 
     def show(self) -> None:
         lines: list[tuple[float, str]] = []
@@ -224,6 +233,12 @@ class _Tree:
 
     def end(self) -> None:
         self._live.stop()
+
+    def say(self, message: str) -> bool:
+        from rich.text import Text
+
+        self._live.console.print(Text(message, style="yellow"), soft_wrap=True)
+        return True
 
     def render(self) -> RenderableType:
         from rich.console import Group

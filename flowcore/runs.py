@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ from flowcore.executor import TaskError
 from flowcore.graph import ArtifactType, Dag, Pipeline, Port
 from flowcore.graph.checks import output_type
 from flowcore.graph.walk import task_at
+from flowcore.looks import logs_since
 from flowcore.records import LogLine, Records, RunEvent, RunRow, TaskRow
-from flowcore.run_state import RunStatus, TaskState
+from flowcore.run_state import TERMINAL, RunStatus, TaskState
 from flowcore.runner import output_from_json
 from flowcore.values import decode
 
@@ -130,6 +132,9 @@ class Run:
         """What its tasks printed and logged, in order; of one task with ``task``."""
         return self._records.logs(self.run_id, None if task is None else self.tasks[task].path)
 
+    def _logs_since(self, since: int, path: str | None) -> tuple[int, list[LogLine]]:
+        return logs_since(self._records, self.run_id, since, path)
+
     def metrics(self) -> dict[str, dict[str, float | None]]:
         """The last value of each metric by task path and name."""
         found: dict[str, dict[str, float | None]] = {}
@@ -174,6 +179,17 @@ class Run:
             self._cancel()
         elif self.state not in ENDED:
             self._records.request(self.run_id, "cancel")
+
+    def _abandon(self, reason: str) -> None:
+        """Record the run as canceled in the place of a driver that cannot do it any more; its process is about to end."""
+        if self._recorder is None or self._ended.is_set():
+            return
+        for row in self._records.tasks(self.run_id):
+            if row.state not in TERMINAL:
+                with suppress(KeyError):  # it ended meanwhile
+                    self._recorder.ended(row.path, TaskState.CANCELED, reason=reason)
+        self._recorder.run_state(RunStatus.CANCELED)
+        self._recorder.close()
 
     @property
     def done(self) -> bool:
