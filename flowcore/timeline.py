@@ -179,7 +179,7 @@ class Timeline:
         for place, value in enumerate(busy):
             points.append(f"V{y + ROW - 3 - value / most * (ROW - 8):.1f}H{LABELS + (place + 1) * wide:.1f}")
         failures = sum(bar.state == "FAILED" for bar in lane.bars)
-        told = f"{lane.name}: {len(lane.bars):,} attempts, up to {math.ceil(most - 1e-6)} at once, {failures:,} failed"
+        told = f"{lane.name}: {len(lane.bars):,} attempts, up to {max(1, round(most))} at once, {failures:,} failed"
         fill = 'style="fill:var(--fc-SUCCEEDED);opacity:.8"'
         yield f'<g><title>{escape(told)}</title><path {fill} d="{"".join(points)}V{y + ROW - 3}Z"/>'
         for place in sorted(failed):
