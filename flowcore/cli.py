@@ -7,34 +7,26 @@ a command needs them.
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from flowcore import __version__
+from flowcore.cli_runs import SUCCESS, UNSUCCESSFUL, Ended, Refused, json_option, records_option, run_to_json, runs, strict_json
 from flowcore.storage_check import storage
 
 if TYPE_CHECKING:
-    from flowcore.client import Client
     from flowcore.executor import Executor
     from flowcore.graph import Pipeline, Port
-    from flowcore.runs import Run, TaskRun
+    from flowcore.interrupts import Interrupts
+    from flowcore.progress import Progress
+    from flowcore.runner import Driver
+    from flowcore.runs import Run
 
-SUCCESS, UNSUCCESSFUL, REFUSED = 0, 1, 2
 LOCAL_MODES = {"local": "threads", "inline": "inline", "threads": "threads", "processes": "processes"}
-
-
-class _Refused(click.ClickException):
-    exit_code = REFUSED
-
-
-class _Ended(click.ClickException):
-    exit_code = UNSUCCESSFUL
 
 
 class _Commands(click.Group):
@@ -46,9 +38,9 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (RunFailed, RunCanceled) as error:
-            raise _Ended(str(error)) from error
+            raise Ended(str(error)) from error
         except FlowcoreError as error:
-            raise _Refused(str(error)) from error
+            raise Refused(str(error)) from error
         except KeyboardInterrupt:
             click.echo("canceled", err=True)
             ctx.exit(UNSUCCESSFUL)
@@ -60,16 +52,15 @@ def cli() -> None:
     """Run flowcore pipelines and look at their runs."""
 
 
-_records = click.option(
-    "--records", metavar="PLACE", help="The record, a file or sqlite:///file. Default: $FLOWCORE_RECORDS or .flowcore/runs.db."
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+# Each group of commands has a module of its own.
+cli.add_command(runs)
+cli.add_command(storage)
 
 
 @cli.command()
 @click.argument("target", metavar="FILE[:PIPELINE]")
 @click.option("--arg", "arguments", multiple=True, metavar="NAME=VALUE", help="An argument, parsed by its type; repeatable.")
-@_records
+@records_option
 @click.option(
     "--pipeline-root", metavar="PLACE", help="Where artifacts go: a folder or an fsspec URL. Default: $FLOWCORE_PIPELINE_ROOT or "
     ".flowcore/artifacts."
@@ -84,7 +75,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
     help="What happens to the rest after a task failed."
 )  # fmt: skip
 @click.option("--name", metavar="TEXT", help="A name for this run.")
-@_json
+@json_option
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -100,7 +91,8 @@ def run(
 ) -> None:
     """Run a pipeline of a Python file and wait for its end.
 
-    PIPELINE is the variable's or the pipeline's own name; it may be left out where the file has one. Ctrl-C cancels the run.
+    PIPELINE is the variable's or the pipeline's own name; it may be left out where the file has one. Ctrl-C cancels the run, a
+    second one stops it at once.
     """
     from flowcore.client import as_pipeline
     from flowcore.errors import FlowcoreError
@@ -114,34 +106,57 @@ def run(
         client = _watched_client(records, pipeline_root)
         canceled = False
         try:
-            client.run(
-                pipeline, values, executor=chosen, on_failure=on_failure, raise_on_failure=False, name=name, progress=not as_json
-            )
+            with client.interrupts():
+                client.run(
+                    pipeline, values, executor=chosen, on_failure=on_failure, raise_on_failure=False, name=name,
+                    progress=not as_json,
+                )  # fmt: skip
         except KeyboardInterrupt:
             canceled = True
         except FlowcoreError as error:
             # Before the run began it is a refusal; after that it is how the run ended.
-            raise (_Refused if client.watched is None else _Ended)(str(error)) from error
+            raise (Refused if client.watched is None else Ended)(str(error)) from error
     ended: Run | None = client.watched
     if as_json and ended is not None:
-        click.echo(_strict_json(_run_to_json(ended)))
+        click.echo(strict_json(run_to_json(ended)))
     if canceled:
         click.echo("canceled" if ended is None else f"canceled; run {ended.run_id} was stopped", err=as_json)
     ctx.exit(SUCCESS if not canceled and ended is not None and ended.state == "SUCCEEDED" else UNSUCCESSFUL)
 
 
 def _watched_client(records: str | None, pipeline_root: str | None) -> Any:
-    """A client that keeps the run that it began, for when ``run`` raises."""
+    """A client that keeps the run that it began, for when ``run`` raises or must be stopped."""
     from flowcore.client import DEFAULT, Client
 
     class WatchedClient(Client):
         watched: Run | None = None
+        progress: Progress | None = None
 
         @contextlib.contextmanager
-        def _shown(self, run: Run, *arguments: Any, **options: Any) -> Iterator[None]:
+        def _shown(self, run: Run, driver: Driver, *, show: bool) -> Iterator[None]:
+            from flowcore.progress import Progress
+
             self.watched = run
-            with super()._shown(run, *arguments, **options):
+            if not show:
                 yield
+                return
+            with Progress(run, live=not driver.on_callers_thread) as self.progress:
+                yield
+            self.progress.summarize()
+
+        def interrupts(self) -> Interrupts:
+            from flowcore.interrupts import Interrupts
+
+            return Interrupts(self._say, self._give_up)
+
+        def _say(self, message: str) -> None:
+            if self.progress is None or not self.progress.say(message):
+                click.echo(message, err=True)
+
+        def _give_up(self) -> None:
+            """The driver's thread does not come back: write the run's end in its place."""
+            if self.watched is not None:
+                self.watched._abandon("the process was stopped at once")
 
     return WatchedClient(DEFAULT if records is None else records, pipeline_root)
 
@@ -220,105 +235,6 @@ def graph(target: str, format_: str) -> None:
     click.echo(text.rstrip("\n"))
 
 
-@cli.group()
-def runs() -> None:
-    """Look at recorded runs."""
-
-
-@runs.command("list")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="At most so many.")
-@_records
-@_json
-def list_(limit: int, records: str | None, as_json: bool) -> None:
-    """List runs, newest first."""
-    found = _client(records).list_runs(limit)
-    if as_json:
-        rows = [
-            {
-                "run_id": row.run_id, "name": row.name, "pipeline": row.pipeline, "state": row.state,
-                "created_at": row.created_at, "started_at": row.started_at, "finished_at": row.finished_at,
-            }
-            for row in found
-        ]  # fmt: skip
-        click.echo(_strict_json({"runs": rows}))
-        return
-    from flowcore.report import print_runs
-
-    print_runs(found)
-
-
-@runs.command()
-@click.argument("run_id")
-@_records
-@_json
-def show(run_id: str, records: str | None, as_json: bool) -> None:
-    """Show one run: its tasks, errors with whole tracebacks, outputs."""
-    found = _client(records).get_run(run_id)
-    if as_json:
-        click.echo(_strict_json(_run_to_json(found)))
-        return
-    from flowcore.report import print_summary
-
-    print_summary(found, full=True)
-
-
-@runs.command()
-@click.argument("run_id")
-@click.argument("task", required=False)
-@_records
-def logs(run_id: str, task: str | None, records: str | None) -> None:
-    """Print what the tasks of a run wrote, or one of them: TASK is a path or a name."""
-    from flowcore.errors import UsageError
-
-    found = _client(records).get_run(run_id)
-    try:
-        written = found.logs(task)
-    except KeyError as error:
-        raise UsageError(str(error.args[0])) from error
-    for part in written:
-        for line in part.text.splitlines():
-            click.echo(f"{part.task} | {line}")
-
-
-def _client(records: str | None) -> Client:
-    from flowcore.client import DEFAULT, Client
-
-    return Client(DEFAULT if records is None else records)
-
-
-# JSON
-
-
-def _run_to_json(run: Run) -> dict[str, Any]:
-    row = run.row()
-    return {
-        "run_id": row.run_id,
-        "name": row.name,
-        "pipeline": row.pipeline,
-        "state": row.state,
-        "created_at": row.created_at,
-        "started_at": row.started_at,
-        "finished_at": row.finished_at,
-        "arguments": run.arguments,
-        "outputs": run.outputs,
-        "tasks": {path: _task_to_json(task) for path, task in run.tasks.items()},
-        "pipeline_root": row.pipeline_root,
-    }
-
-
-def _task_to_json(task: TaskRun) -> dict[str, Any]:
-    return {
-        "state": str(task.state),
-        "attempts": task.attempts,
-        "started_at": task.started_at,
-        "finished_at": task.finished_at,
-        "outputs": task.outputs,
-        "metrics": task.metrics,
-        "reason": task.reason,
-        "error": None if task.error is None else task.error.to_json(),
-    }
-
-
 @contextlib.contextmanager
 def _stdout_aside() -> Iterator[None]:
     """Send standard output to standard error, that of child processes and C code too."""
@@ -333,33 +249,21 @@ def _stdout_aside() -> Iterator[None]:
         os.close(kept)
 
 
-def _strict_json(value: Any) -> str:
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, indent=2)
-
-
-def _plain(value: Any) -> Any:
-    """A value as strict JSON has it: artifacts as objects, nan and the infinities by their names."""
-    from flowcore.artifacts.types import Artifact
-
-    if isinstance(value, Artifact):
-        return {"type": value.schema_title, "uri": value.uri, "metadata": _plain(value.metadata)}
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-cli.add_command(storage)
-
-
 def main() -> None:
     """The ``flowcore`` command."""
     import signal
 
     # A service manager's SIGTERM means what Ctrl-C means: cancel the run, clean up, end.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    cli(prog_name="flowcore")
+    try:
+        cli(prog_name="flowcore")
+    except SystemExit as end:
+        from flowcore.interrupts import Interrupts, leave
+
+        if Interrupts.pressed:
+            # Bodies that go on, and threads that they left behind, do not hold up the end that was asked for.
+            leave(end.code if isinstance(end.code, int) else UNSUCCESSFUL)
+        raise
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from flowcore.graph.walk import leaf_components
 from flowcore.records import Records, RunRow
 from flowcore.run_state import RunStatus
 from flowcore.runner import Driver, check_runnable, new_run_id, outputs_to_json
-from flowcore.runs import Run
+from flowcore.runs import Run, RunList
 from flowcore.values import encode
 
 if TYPE_CHECKING:
@@ -180,14 +180,14 @@ class Client:
         store = self._store(row.pipeline_root or DEFAULT_ROOT)
         return Run(run_id, pipeline, records, store)
 
-    def list_runs(self, limit: int = 100) -> list[RunRow]:
+    def list_runs(self, limit: int = 100) -> RunList:
         """The recorded runs, newest first.
 
         Raises:
             RecordError: there is no record.
         """
         records = self._existing_records()
-        return records.runs(limit)
+        return RunList(records.runs(limit))
 
     def _existing_records(self) -> Records:
         if self.records is None:
@@ -256,12 +256,11 @@ class Client:
             yield
             return
         from flowcore.progress import Progress
-        from flowcore.report import print_summary
 
         # A body on this thread has the terminal to itself: breakpoint() and a live view do not mix.
-        with Progress(run, live=not driver.on_callers_thread):
+        with Progress(run, live=not driver.on_callers_thread) as progress:
             yield
-        print_summary(run)
+        progress.summarize()
 
 
 def _drive(run: Run, driver: Driver) -> None:

@@ -1,29 +1,25 @@
-"""What a person sees of a run while it goes on: a live tree on a terminal, plain lines elsewhere.
+"""What a person sees of a run while it goes on: a live tree on a terminal or in a notebook, plain lines elsewhere.
 
-It reads the record's events in a thread of its own and can neither stop nor fail the run. Rich is loaded on first use.
+It looks at the record in a thread of its own, which takes no more than SHARE of the time, and can neither stop nor fail the run.
+Rich is loaded on first use.
 """
 
 from __future__ import annotations
 
-import math
 import os
-import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from flowcore import looks
+from flowcore.board import Board, remark, seconds_of
 from flowcore.errors import FlowcoreError
-from flowcore.graph import Dag, Task
-from flowcore.graph.bindings import Binding, Constant, ListOf, ScopeInput, TaskOutput
-from flowcore.graph.walk import task_at
-from flowcore.records import RunEvent
-from flowcore.report import FOLDED_FROM, Row, duration, first_line, iterations, mark_of, number, write
-from flowcore.run_state import TaskState
+from flowcore.looks import TaskLook
+from flowcore.report import Row, duration, first_line, mark_of, print_summary, write
+from flowcore.run_state import TERMINAL
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,144 +27,32 @@ if TYPE_CHECKING:
     from flowcore.runs import Run
 
 REFRESH_SECONDS = 0.1
-_INDEX = re.compile(r"\.\d+/")
-_ENDED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED, TaskState.REUSED, TaskState.CANCELED})
+#: How much of a processor looking on may take: after a costly look the next one waits longer.
+SHARE = 0.03
+#: Failures of one loop beyond so many are counted, not named, on lines.
+NAMED_FAILURES = 20
 
 
-@dataclass(slots=True)
-class _Seen:
-    """A task as its events tell it; times are UTC seconds since 1970."""
+class View(Protocol):
+    """Shows a board; ``show`` is called after each look, ``end`` once the run, or the block, has ended.
 
-    state: str = "WAITING"
-    started_at: float | None = None
-    ended_at: float | None = None
-    note: str = ""
+    ``tells_all``: what it leaves on the screen is the summary already.
+    """
 
-    def seconds(self, now: float | None = None) -> float | None:
-        end = self.ended_at if self.ended_at is not None else now
-        return None if self.started_at is None or end is None else end - self.started_at
+    board: Board
+    tells_all: bool
 
+    def start(self) -> None: ...
 
-@dataclass(slots=True)
-class _Loop:
-    """The iterations of one loop; one is done when every task of its body has ended."""
+    def show(self) -> None: ...
 
-    body: int
-    total: int | None
-    begun: set[int] = field(default_factory=set)
-    #: How many bodies run now, by iteration.
-    active: dict[int, int] = field(default_factory=dict)
-    ended: dict[int, int] = field(default_factory=dict)
-    failed: set[int] = field(default_factory=set)
-    done: int = 0
-    told: int = 0
+    def end(self) -> None: ...
 
-    @property
-    def folds(self) -> bool:
-        return max(self.total or 0, len(self.begun)) > FOLDED_FROM
-
-    def take(self, index: int, state: str, bodies: int, *, own: bool) -> None:
-        """A task in iteration ``index`` came to a state; ``bodies`` more run now than before."""
-        self.begun.add(index)
-        if bodies:
-            active = self.active.get(index, 0) + bodies
-            if active:
-                self.active[index] = active
-            else:
-                del self.active[index]
-        if state == "FAILED":
-            self.failed.add(index)
-        if own and state in _ENDED:
-            self.ended[index] = self.ended.get(index, 0) + 1
-            self.done += self.ended[index] == self.body
-
-    def counts(self) -> str:
-        parts = [f"{self.done}/{self.total} done" if self.total is not None else f"{self.done} done"]
-        if self.active:
-            parts.append(f"{len(self.active)} running")
-        if self.failed:
-            parts.append(f"{len(self.failed)} failed")
-        return ", ".join(parts)
-
-
-class _Board:
-    """The state of a run as its events have told it so far."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.state = "PENDING"
-        self.tasks: dict[str, _Seen] = {}
-        self.loops: dict[str, _Loop] = {}
-        self._leaves: dict[str, bool] = {}
-
-    def take(self, event: RunEvent) -> None:
-        if event.kind == "run":
-            self.state = event.data["state"]
-            return
-        seen = self.tasks.setdefault(event.task, _Seen())
-        if event.kind == "waiting":
-            seen.note = f"waits: {event.data['reason']}"
-        elif event.kind == "reported":
-            seen.note = f"{event.data['name']} {number(event.data['value'])} at step {event.data['step']}"
-        elif event.kind == "task":
-            state = event.data["state"]
-            bodies = (state == "RUNNING") - (seen.state == "RUNNING") if self._is_leaf(event.task) else 0
-            seen.state = state
-            if state == "RUNNING":
-                seen.started_at, seen.ended_at, seen.note = event.at, None, ""
-            elif state in _ENDED:
-                seen.ended_at = event.at
-                seen.note = event.data.get("error") or event.data.get("reason") or ""
-            for path, index, own in iterations(event.task):
-                self.loop(path).take(index, state, bodies, own=own)
-
-    def _is_leaf(self, path: str) -> bool:
-        static = _INDEX.sub("/", path)
-        found = self._leaves.get(static)
-        if found is None:
-            found = self._leaves[static] = not isinstance(task_at(self.run.pipeline, static).component.implementation, Dag)
-        return found
-
-    def loop(self, path: str) -> _Loop:
-        found = self.loops.get(path)
-        if found is None:
-            task = task_at(self.run.pipeline, path)
-            body = task.component.implementation
-            found = self.loops[path] = _Loop(len(body.tasks) if isinstance(body, Dag) else 1, _total(self.run, path, task))
-        return found
-
-
-def _total(run: Run, path: str, task: Task) -> int | None:
-    """How many iterations a loop has; None where its items cannot be told from outside."""
-    if task.loop is None:
-        return None
-    with suppress(FlowcoreError, KeyError, TypeError, IndexError):
-        items = _value(run, path.rpartition("/")[0], task.loop.items)
-        return len(items) if isinstance(items, list | tuple) else None
-    return None
-
-
-def _value(run: Run, scope: str, binding: Binding) -> Any:
-    """The recorded value of a binding in a scope (the path of its group, or "" for the root)."""
-    if isinstance(binding, Constant):
-        return binding.value
-    if isinstance(binding, ListOf):
-        return binding.items
-    if isinstance(binding, TaskOutput):
-        found = run._records.tasks(run.run_id, f"{scope}/{binding.task}" if scope else binding.task)[0].outputs[binding.port]
-    elif isinstance(binding, ScopeInput) and not scope:
-        found = run.arguments[binding.name]
-    elif isinstance(binding, ScopeInput):
-        found = _value(run, scope.rpartition("/")[0], dict(task_at(run.pipeline, scope).inputs)[binding.name])
-    else:
-        return None
-    for key in binding.path:
-        found = found[key]
-    return found
+    def say(self, message: str) -> bool: ...
 
 
 class Progress:
-    """Shows a run while the block runs: a live view on a terminal, else a line an event. It leaves no thread behind.
+    """Shows a run while the block runs. It leaves no thread behind.
 
     ``live=False`` gives lines on a terminal too, for runs whose bodies may use the terminal themselves.
     """
@@ -178,34 +62,51 @@ class Progress:
         self._live = live
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
+        self.view: View | None = None
 
     def __enter__(self) -> Progress:
-        terminal = _is_terminal(sys.stdout)
-        view = _Tree(self._run) if self._live and terminal else _Lines(self._run)
-        name = f"flowcore-progress-{self._run.run_id}"
-        self._thread = threading.Thread(target=self._follow, args=[view], name=name, daemon=True)
-        self._thread.start()
+        # What cannot be read or shown is the run's own error, or a closed pipe: neither may disturb the run.
+        with suppress(FlowcoreError, OSError, ValueError):
+            view = _view(self._run, live=self._live)
+            view.start()
+            self.view = view
+            name = f"flowcore-progress-{self._run.run_id}"
+            self._thread = threading.Thread(target=self._follow, args=[view], name=name, daemon=True)
+            self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        assert self._thread is not None
         self._ended.set()
-        self._thread.join()
+        if self._thread is not None and self.view is not None:
+            self._thread.join()
+            with suppress(FlowcoreError, OSError, ValueError):
+                self.view.end()
 
-    def _follow(self, view: _Lines | _Tree) -> None:
-        # Not run.events(): that waits for the run's end, and a block may end before it.
-        since = 0
-        # What cannot be read or shown is the run's own error, or a closed pipe: neither may disturb the run.
-        with suppress(FlowcoreError, OSError, ValueError), view:
-            while True:
-                ended = self._ended.is_set()
-                for event in self._run._records.events(self._run.run_id, since):
-                    since = event.seq
-                    view.take(event)
-                view.refresh()
-                if ended:
-                    return
-                self._ended.wait(REFRESH_SECONDS)
+    def say(self, message: str) -> bool:
+        """Tell the person something, in the place of the view; False where the view has no such place."""
+        return self.view is not None and self.view.say(message)
+
+    def summarize(self) -> None:
+        """Print what the run came to, where the view has not left that behind itself."""
+        if self.view is None or not self.view.tells_all:
+            print_summary(self._run)
+
+    def _follow(self, view: View) -> None:
+        with suppress(FlowcoreError, OSError, ValueError):
+            wait = REFRESH_SECONDS
+            while not self._ended.wait(wait):
+                began = time.thread_time()
+                view.board.look()
+                view.show()
+                wait = max(REFRESH_SECONDS, (time.thread_time() - began) / SHARE)
+
+
+def _view(run: Run, *, live: bool) -> View:
+    from flowcore.notebook import Notebook, in_notebook
+
+    if in_notebook():
+        return Notebook(run)
+    return _Tree(run) if live and _is_terminal(sys.stdout) else _Lines(run)
 
 
 def _is_terminal(stream: Any) -> bool:
@@ -215,61 +116,96 @@ def _is_terminal(stream: Any) -> bool:
 
 
 class _Lines:
-    """Plain lines, for logs and pipes."""
+    """Plain lines, for logs and pipes: one for each task that begins or ends, for a loop one for each tenth of it."""
+
+    tells_all = False
 
     def __init__(self, run: Run) -> None:
-        self._board = _Board(run)
+        self.board = Board(run)
+        self._run_state = ""
+        self._told: dict[str, tuple[str, int, str]] = {}
+        self._tenths: dict[str, int] = {}
+        self._failures: dict[str, set[str]] = {}
 
-    def __enter__(self) -> _Lines:
-        return self
+    def start(self) -> None:
+        self._tell_run(time.time(), "RUNNING")
 
-    def __exit__(self, *error: object) -> None:
-        pass
+    def end(self) -> None:
+        self.board.look()
+        self.show()
+        if self.board.state != self._run_state:
+            row = self.board.run.row()
+            took = "" if row.started_at is None or row.finished_at is None else duration(row.finished_at - row.started_at)
+            self._tell_run(row.finished_at or time.time(), self.board.state, took)
 
-    def refresh(self) -> None:
-        pass
+    def _tell_run(self, at: float, state: str, took: str = "") -> None:
+        self._run_state = state
+        run = self.board.run
+        _print_lines([(at, " ".join(part for part in ("run", run.run_id, "of", run.pipeline.name, state, took) if part))])
 
-    def take(self, event: RunEvent) -> None:
-        self._board.take(event)
-        line = self._line(event)
-        if line:
-            clock = time.strftime("%H:%M:%S", time.localtime(event.at))
-            write(f"{clock} {line}\n")
+    def say(self, message: str) -> bool:
+        return False
 
-    def _line(self, event: RunEvent) -> str | None:
-        if event.kind == "run":
-            took = f" {duration(event.offset_seconds)}" if event.data["state"] != "RUNNING" else ""
-            return f"run {self._board.run.run_id} of {self._board.run.pipeline.name} {event.data['state']}{took}"
-        if event.kind == "reported":
-            return None
-        seen = self._board.tasks[event.task]
-        for path, _, _ in iterations(event.task):
-            if self._board.loops[path].folds and not event.data.get("error"):
-                return self._counts(path)
-        if event.kind == "waiting":
-            return f"{event.task} {seen.note}"
-        words = [event.task, seen.state]
-        seconds = seen.seconds()
-        if seconds is not None and seen.state in _ENDED:
+    def show(self) -> None:
+        lines: list[tuple[float, str]] = []
+        for look in self.board.tasks.values():
+            note = self.board.notes.get(look.path, "")
+            waits = note if note.startswith("waits: ") and look.state not in TERMINAL else ""
+            now = (look.state, look.attempt, waits)
+            if look.path in self.board.loops:
+                lines += self._loop_lines(look)
+            if self._told.get(look.path) == now or (look.state in ("WAITING", "SUBMITTED") and not waits):
+                continue
+            self._told[look.path] = now
+            lines.append(self._line(look, waits))
+        _print_lines(sorted(lines, key=lambda line: line[0]))
+
+    def _line(self, look: TaskLook, waits: str) -> tuple[float, str]:
+        words = [look.path]
+        if waits:
+            return time.time(), f"{look.path} {waits}"
+        words.append(look.state)
+        seconds = seconds_of(look)
+        if seconds is not None:
             words.append(duration(seconds))
-        if event.task in self._board.loops and seen.state in _ENDED:
-            words.append(f"({self._board.loops[event.task].counts()})")
-        remark = event.data.get("error") or event.data.get("reason")
-        if remark:
-            words.append(first_line(remark))
-        return " ".join(words)
+        if look.attempt > 1:
+            words.append(f"(attempt {look.attempt})")
+        if look.state in TERMINAL:
+            words.append(f"({self.board.counts(look.path)})" if look.path in self.board.loops else remark(look))
+            at = look.finished_at
+        else:
+            at = look.started_at
+        return at or time.time(), " ".join(word for word in words if word)
 
-    def _counts(self, path: str) -> str | None:
-        loop = self._board.loops[path]
-        step = max(1, math.ceil((loop.total or len(loop.begun)) / 10))
-        if loop.done // step == loop.told // step:
-            return None
-        loop.told = loop.done
-        return f"{path} {loop.counts()}"
+    def _loop_lines(self, look: TaskLook) -> list[tuple[float, str]]:
+        path, counts = look.path, self.board.loops[look.path]
+        named = self._failures.setdefault(path, set())
+        lines: list[tuple[float, str]] = []
+        if counts.failed and len(named) < NAMED_FAILURES:
+            for failed in looks.failed_in(self.board.run._records, self.board.run.run_id, path, NAMED_FAILURES):
+                if failed.path not in named:
+                    named.add(failed.path)
+                    lines.append(self._line(failed, ""))
+            if len(named) == NAMED_FAILURES:
+                lines.append((time.time(), f"{path}: further failures are only counted"))
+        total = self.board.totals.get(path) or counts.begun
+        tenth = counts.done * 10 // total if total else 0
+        if tenth > self._tenths.get(path, 0):
+            self._tenths[path] = tenth
+            if look.state not in TERMINAL:
+                lines.append((time.time(), f"{path} {self.board.counts(path)}"))
+        return lines
+
+
+def _print_lines(lines: list[tuple[float, str]]) -> None:
+    if lines:
+        write("".join(f"{time.strftime('%H:%M:%S', time.localtime(at))} {line}\n" for at, line in lines))
 
 
 class _Tree:
     """A live tree of the pipeline's tasks on a terminal; it vanishes at the end, where the summary takes its place."""
+
+    tells_all = False
 
     def __init__(self, run: Run) -> None:
         from rich.console import Console
@@ -280,38 +216,40 @@ class _Tree:
                 """Rich would end the process where nobody reads any more; the run goes on."""
                 self.quiet = True
 
-        self._board = _Board(run)
+        self.board = Board(run)
         self._began = time.time()
         self._console = Screen()
         # No redirection: sys.stdout is flowcore.capture's to replace, and two owners would restore each other's streams.
         self._live = Live(
             console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False,
-            get_renderable=self._render,
+            get_renderable=self.render,
         )  # fmt: skip
 
-    def __enter__(self) -> _Tree:
+    def start(self) -> None:
         self._live.start()
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        self._live.stop()
-
-    def take(self, event: RunEvent) -> None:
-        self._board.take(event)
-
-    def refresh(self) -> None:
+    def show(self) -> None:
         self._live.refresh()
 
-    def _render(self) -> RenderableType:
+    def end(self) -> None:
+        self._live.stop()
+
+    def say(self, message: str) -> bool:
+        from rich.text import Text
+
+        self._live.console.print(Text(message, style="yellow"), soft_wrap=True)
+        return True
+
+    def render(self) -> RenderableType:
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
         now = time.time()
-        rows = list(self._rows(self._board.run.pipeline.dag, "", 0, now))
+        rows = list(self.board.rows(now))
         room = max(5, self._console.height - 4)
-        shown, rest = _choose(rows, room)
-        run = self._board.run
+        shown, rest = choose(rows, room)
+        run = self.board.run
         head = Text.assemble((run.pipeline.name, "bold"), f"  {duration(now - self._began)}  ", (run.run_id, "dim"))
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True, overflow="ellipsis")
@@ -320,21 +258,11 @@ class _Tree:
         for row in shown:
             mark, style = mark_of(row.state)
             name = Text.assemble(f"{'  ' * row.depth}  ", (mark, style), f" {row.name}")
-            table.add_row(name, "" if row.seconds is None else duration(row.seconds), first_line(row.note))
+            table.add_row(name, "" if row.seconds is None else duration(row.seconds), Text(first_line(row.note)))
         return Group(head, table, Text(f"  {rest}", style="dim")) if rest else Group(head, table)
 
-    def _rows(self, dag: Dag, prefix: str, depth: int, now: float) -> Iterator[Row]:
-        for task in dag.tasks:
-            path = prefix + task.name
-            seen = self._board.tasks.get(path) or _Seen()
-            note = self._board.loops[path].counts() if path in self._board.loops else seen.note
-            yield Row(path, task.name, depth, seen.state, seen.seconds(now), note)
-            body = task.component.implementation
-            if isinstance(body, Dag) and task.loop is None and seen.state != "SKIPPED":
-                yield from self._rows(body, f"{path}/", depth + 1, now)
 
-
-def _choose(rows: list[Row], room: int) -> tuple[list[Row], str]:
+def choose(rows: list[Row], room: int) -> tuple[list[Row], str]:
     """The rows that fit, those that matter now first, and a line about the others."""
     if len(rows) <= room:
         return rows, ""

@@ -52,15 +52,14 @@ class Row:
     note: str
 
 
-def iterations(path: str) -> Iterator[tuple[str, int, bool]]:
-    """(loop, iteration, whether the path is of a task of the loop's own body) for each loop around a path, outermost first."""
+def iterations(path: str) -> Iterator[tuple[str, int]]:
+    """(loop, iteration) for each loop around a path, outermost first."""
     slash = path.find("/")
     while slash > 0:
         loop, dot, index = path[:slash].rpartition(".")
-        following = path.find("/", slash + 1)
         if dot and index.isdigit():
-            yield loop, int(index), following < 0
-        slash = following
+            yield loop, int(index)
+        slash = path.find("/", slash + 1)
 
 
 def print_summary(run: Run, *, console: Console | None = None, full: bool = False) -> None:
@@ -143,7 +142,7 @@ def _summary_rows(run: Run, rows: dict[str, TaskRow], *, full: bool) -> Iterator
     begun: dict[str, set[int]] = {}
     failed: dict[str, set[int]] = {}
     for path, row in rows.items():
-        for loop, index, _ in iterations(path):
+        for loop, index in iterations(path):
             begun.setdefault(loop, set()).add(index)
             if row.state == "FAILED":
                 failed.setdefault(loop, set()).add(index)
@@ -248,7 +247,7 @@ def _print_pairs(console: Console, title: str, pairs: list[tuple[str, str]]) -> 
 
 def _describe(ref: ArtifactRef) -> str:
     kind = ref.schema_title.removeprefix("system.")
-    return f"{kind}, external" if ref.external else f"{kind}, {_size(ref.size_bytes or 0)}"
+    return f"{kind}, external" if ref.external else f"{kind}, {size(ref.size_bytes or 0)}"
 
 
 def _shown(value: Any) -> str:
@@ -276,13 +275,20 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes:02}m{rest:02}s" if hours else f"{minutes}m{rest:02}s"
 
 
+def exact(seconds: float) -> str:
+    """A duration, of a short one in milliseconds or microseconds."""
+    if seconds < 0.001:
+        return f"{max(0.0, seconds) * 1e6:.0f}µs"
+    return f"{seconds * 1000:.3g}ms" if seconds < 0.1 else duration(seconds)
+
+
 def number(value: float | None) -> str:
     if value is None:
         return "nan"
     return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
-def _size(count: float) -> str:
+def size(count: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,9 @@ from flowcore.executor import TaskError
 from flowcore.graph import ArtifactType, Dag, Pipeline, Port
 from flowcore.graph.checks import output_type
 from flowcore.graph.walk import task_at
+from flowcore.looks import logs_since
 from flowcore.records import LogLine, Records, RunEvent, RunRow, TaskRow
-from flowcore.run_state import RunStatus, TaskState
+from flowcore.run_state import TERMINAL, RunStatus, TaskState
 from flowcore.runner import output_from_json
 from flowcore.values import decode
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from flowcore.artifacts.store import ArtifactStore
     from flowcore.artifacts.types import Artifact
     from flowcore.recorder import RunRecorder
+    from flowcore.timeline import By, Timeline
 
 ENDED = frozenset({RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELED})
 
@@ -128,12 +132,44 @@ class Run:
         """What its tasks printed and logged, in order; of one task with ``task``."""
         return self._records.logs(self.run_id, None if task is None else self.tasks[task].path)
 
+    def _logs_since(self, since: int, path: str | None) -> tuple[int, list[LogLine]]:
+        return logs_since(self._records, self.run_id, since, path)
+
     def metrics(self) -> dict[str, dict[str, float | None]]:
         """The last value of each metric by task path and name."""
         found: dict[str, dict[str, float | None]] = {}
         for path, name, _, value in self._records.metrics(self.run_id):
             found.setdefault(path, {})[name] = value
         return found
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The run as one page of HTML that needs no network and no script; with ``path`` it is written there too.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        from flowcore.report_html import run_to_html
+
+        html = run_to_html(self)
+        if path is not None:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(html)
+        return html
+
+    def timeline(self, by: By = "task") -> Timeline:
+        """Its attempts as bars over time, a lane for each task or each "worker"; a notebook shows it, ``.svg()`` is its text.
+
+        Raises:
+            UsageError: another ``by``.
+        """
+        from flowcore.timeline import Timeline
+
+        return Timeline(self, by)
+
+    def _repr_html_(self) -> str:
+        from flowcore.report_html import run_to_snippet
+
+        return run_to_snippet(self)
 
     def cancel(self) -> None:
         """Ask for its end and return at once; a run that has ended is left as it is."""
@@ -143,6 +179,17 @@ class Run:
             self._cancel()
         elif self.state not in ENDED:
             self._records.request(self.run_id, "cancel")
+
+    def _abandon(self, reason: str) -> None:
+        """Record the run as canceled in the place of a driver that cannot do it any more; its process is about to end."""
+        if self._recorder is None or self._ended.is_set():
+            return
+        for row in self._records.tasks(self.run_id):
+            if row.state not in TERMINAL:
+                with suppress(KeyError):  # it ended meanwhile
+                    self._recorder.ended(row.path, TaskState.CANCELED, reason=reason)
+        self._recorder.run_state(RunStatus.CANCELED)
+        self._recorder.close()
 
     @property
     def done(self) -> bool:
@@ -298,3 +345,10 @@ class Tasks(Mapping[str, TaskRun]):
         return f"<tasks {', '.join(f'{path}: {row.state}' for path, row in self._rows.items())}>"
 
 
+class RunList(list[RunRow]):
+    """Recorded runs; a notebook shows them as a table."""
+
+    def _repr_html_(self) -> str:
+        from flowcore.report_html import runs_to_snippet
+
+        return runs_to_snippet(self)

@@ -104,6 +104,9 @@ class PipelineFunction(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<pipeline {self.name!r}>"
 
+    def _repr_html_(self) -> str:
+        return self.pipeline.to_svg()
+
 
 @overload
 def pipeline(func: Callable[P, R]) -> PipelineFunction[P, R]: ...

@@ -218,3 +218,12 @@ class Pipeline:
         from flowcore.graph.drawing import to_dot
 
         return to_dot(self)
+
+    def to_svg(self) -> str:
+        """The graph as an SVG that needs nothing else, nested DAGs as boxes."""
+        from flowcore.graph.svg import to_svg
+
+        return to_svg(self)
+
+    def _repr_html_(self) -> str:
+        return self.to_svg()
