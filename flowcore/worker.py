@@ -1,6 +1,6 @@
 """Runs one work order, wherever that is: decodes and stages its inputs, calls the function, checks, seals and tells.
 
-``python -m flowcore.worker FD`` serves orders from a socket until its other end is gone; then it ends at once, whatever runs.
+``python -m flowcore.worker FD FD FD FD`` is a worker process of the local executor: see ``flowcore.serving``.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import threading
 import time
 import traceback
 from bdb import BdbQuit
@@ -57,6 +58,8 @@ class Stores:
     """What one worker keeps between its orders: the artifact stores that it has open, by root, and the functions it has found."""
 
     def __init__(self) -> None:
+        #: Threads share one of these: two that want a root at once must not open it twice.
+        self._lock = threading.Lock()
         self._open: dict[str, ArtifactStore] = {}
         self._functions: dict[CodeRef, Callable[..., Any]] = {}
 
@@ -81,9 +84,10 @@ class Stores:
 
         root = order.pipeline_root
         assert root is not None
-        store = self._open.get(root)
-        if store is None:
-            store = self._open[root] = ArtifactStore(root, order.storage_options)
+        with self._lock:
+            store = self._open.get(root)
+            if store is None:
+                store = self._open[root] = ArtifactStore(root, order.storage_options)
         return store
 
     def close(self) -> None:
@@ -351,55 +355,10 @@ def report_value(step: int, value: float, name: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Serve orders from the socket whose file descriptor is the only argument."""
-    import queue
-    import signal
-    import socket
-    import threading
+    """Serve orders; the arguments are the file descriptors that ``flowcore.serving.serve`` wants."""
+    from flowcore.serving import serve
 
-    from flowcore.capture import capturing
-    from flowcore.wire import receive, send
-
-    connection = socket.socket(fileno=int(arguments[0]))
-    connection.set_inheritable(False)
-    hello = receive(connection)
-    if hello is None:
-        return
-    sys.path[:] = hello["sys_path"]
-    for name, value in hello["restore_env"].items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-    orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-
-    def read() -> None:
-        while (message := receive(connection)) is not None:
-            orders.put(message)
-        # The driver is gone or wants an end: nothing here may outlive it, nor what bodies left running.
-        if os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)
-        os._exit(0)
-
-    threading.Thread(target=read, name="flowcore-orders", daemon=True).start()
-    lock = threading.Lock()
-
-    def report(event: Event) -> None:
-        with lock:
-            send(connection, event)
-
-    stores = Stores()
-    with capturing():
-        while True:
-            message = orders.get()
-            try:
-                order = WorkOrder.from_json(message)
-                outcome = run_order(order, report, stores, where=f"pid {os.getpid()}")
-            except KeyboardInterrupt as error:
-                outcome = Outcome(Status.FAILED, error=task_error(error))
-            except Exception as error:  # noqa: BLE001  an order that cannot be read is reported, not fatal
-                outcome = Outcome(Status.FAILED, error=task_error(error))
-            report(Finished(message["attempt_id"], outcome))
+    serve(*map(int, arguments))
 
 
 if __name__ == "__main__":
