@@ -75,7 +75,12 @@ def microseconds(mode: Mode, count: int, seconds: Callable[..., float], repeats:
     """The median of an order's cost in one open executor, after a fan that warms it up."""
     executor = LocalExecutor(mode, workers=2)
     inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    executor.open(inbox.put)
+
+    def report(*events: Event) -> None:
+        for event in events:
+            inbox.put(event)
+
+    executor.open(report)
     try:
         fan_seconds(executor, inbox, 200)
         return statistics.median(seconds(executor, inbox, count) for _ in range(repeats)) / count * 1e6

@@ -141,6 +141,9 @@ class Dispatch:
 
     def kinds(self) -> list[Hashable]:
         """The kinds of worker that orders wait for, the oldest order's first."""
+        if len(self._free) == 1 and not self._asking:
+            ((kind, queue),) = self._free.items()
+            return [kind] if self._head(queue) is not None else []
         heads: dict[Hashable, int] = {}
         for kind in list(self._free):
             if (head := self._head(self._free[kind])) is not None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from flowcore.capture import capturing
 from flowcore.errors import UsageError
-from flowcore.executor import Event, Executor, Finished, Lost, Outcome, Status, WorkOrder
+from flowcore.executor import Executor, Finished, Lost, Outcome, Report, Status, WorkOrder
 from flowcore.executors.budget import usable_cores
 from flowcore.executors.dispatch import Dispatch, Entry
 from flowcore.executors.local_processes import Place, ProcessPool
@@ -54,7 +54,7 @@ class LocalExecutor(Executor):
     def __repr__(self) -> str:
         return f"LocalExecutor(mode={self.mode!r}, workers={self.workers})"
 
-    def open(self, report: Callable[[Event], None]) -> None:
+    def open(self, report: Report) -> None:
         self._strategy = _STRATEGIES[self.mode](report, self.workers)
 
     def submit(self, order: WorkOrder) -> None:
@@ -81,7 +81,7 @@ class LocalExecutor(Executor):
 class _Inline:
     """Orders wait in a queue; ``work`` runs the next one on the caller's thread."""
 
-    def __init__(self, report: Callable[[Event], None], workers: int) -> None:
+    def __init__(self, report: Report, workers: int) -> None:
         self._report = report
         self._waiting: deque[WorkOrder] = deque()
         self._known: set[str] = set()
@@ -130,7 +130,7 @@ class _Inline:
 class _Workers:
     """Bodies in threads or processes: one dispatch for both, so that ``workers`` bounds what runs at all."""
 
-    def __init__(self, report: Callable[[Event], None], workers: int, kind: Place | None) -> None:
+    def __init__(self, report: Report, workers: int, kind: Place | None) -> None:
         self._report = report
         self._kind = kind
         self._lock = threading.Lock()
@@ -199,7 +199,7 @@ class _Workers:
         self._capture.__exit__(None, None, None)
 
 
-_STRATEGIES: dict[str, Callable[[Callable[[Event], None], int], _Inline | _Workers]] = {
+_STRATEGIES: dict[str, Callable[[Report, int], _Inline | _Workers]] = {
     "inline": _Inline,
     "threads": lambda report, workers: _Workers(report, workers, None),
     "processes": lambda report, workers: _Workers(report, workers, Place()),

@@ -16,20 +16,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from flowcore.executor import Event, Finished, Lost, Outcome, Output, Started, Status
+from flowcore.executor import Event, Finished, Lost, Outcome, Output, Report, Started, Status
 from flowcore.executors.dispatch import Dispatch, Entry, Hand
 from flowcore.executors.worker_process import WorkerProcess
 from flowcore.wire import event_of
 from flowcore.worker import task_error
 
-Report = Callable[[Event], None]
 #: How often it is looked whether a process lives whose death the system does not tell.
 _LOOK_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """What kind of process a task wants: its interpreter, its own import path, its variables."""
+    """What kind of process a task wants: its interpreter, its own import path, its variables. Each kind is one object."""
 
     python: str | None = None
     sys_path: tuple[str, ...] | None = None
@@ -89,7 +88,7 @@ class ProcessPool:
                 self._hand(worker, self._dispatch.fill(worker.hand, time.monotonic()))
 
     def _give(self, place: Place) -> bool:
-        idle = next((worker for worker in reversed(self._workers) if _is_idle(worker) and worker.place == place), None)
+        idle = next((worker for worker in reversed(self._workers) if _is_idle(worker) and worker.place is place), None)
         hand = idle.hand if idle is not None else Hand(place)
         entries = self._dispatch.fill(hand, time.monotonic())
         if not entries:
@@ -229,8 +228,8 @@ class ProcessPool:
                         for worker in list(self._workers):
                             self._bury(selector, worker, events)
                     wait = self._dispatch.next_look_seconds(time.monotonic())
-                for event in events:
-                    self._report(event)
+                if events:
+                    self._report(*events)
                 if self._closed:
                     return
                 ready = selector.select(_LOOK_SECONDS if wait is None else min(wait, _LOOK_SECONDS))
@@ -248,8 +247,8 @@ class ProcessPool:
                         self._back(worker, worker.process.take_back())
                     self.refill()
                     self._look_everywhere()
-                for event in events:
-                    self._report(event)
+                if events:
+                    self._report(*events)
 
     def _register(self, selector: selectors.BaseSelector, worker: _Worker) -> None:
         selector.register(worker.process.connection, selectors.EVENT_READ, worker)

@@ -9,11 +9,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from flowcore.executor import Event, Finished, Lost, Outcome, Status
+from flowcore.executor import Event, Finished, Lost, Outcome, Report, Status
 from flowcore.executors.dispatch import Dispatch, Entry, Hand
 from flowcore.worker import Stores, run_order, task_error
-
-Report = Callable[[Event], None]
 
 
 class _Server:

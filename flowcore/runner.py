@@ -84,6 +84,8 @@ class _OrderPlan:
     code: CodeRef | None
 
 
+#: How many events are taken before the orders that follow from them are sent.
+_TOGETHER = 256
 _NO_OPTIONS: dict[str, Any] = {}
 
 
@@ -127,6 +129,8 @@ class Driver:
         self._rung = False
         self._open = False
         self._failure: BaseException | None = None
+        #: The orders of the events that are taken together, sent after the last: what leaves this process costs one flush.
+        self._gathered: list[WorkOrder] | None = None
         #: Whether an order that is about to be sent leaves something outside this process.
         self._leaving = False
         self.finish: FinishRun | None = None
@@ -230,12 +234,22 @@ class Driver:
     def _take_all(self) -> None:
         inbox = self._inbox
         while self.finish is None and not inbox.empty():
-            self._take(inbox.get())
+            self._gathered = []
+            try:
+                for _ in range(_TOGETHER):
+                    if self.finish is not None or inbox.empty():
+                        break
+                    self._take(inbox.get())
+            finally:
+                orders, self._gathered = self._gathered, None
+            if orders:
+                self._send(orders)
 
-    def _heard(self, event: Event) -> None:
+    def _heard(self, *events: Event) -> None:
         """What an executor reports, on whatever thread."""
-        self._inbox.put(event)
-        kind = type(event)
+        for event in events:
+            self._inbox.put(event)
+        kind = type(events[-1])
         if kind is not Started and kind is not Finished and kind is not Lost:
             # Its body runs on this thread, or may: the step is not its own to take.
             self._ring()
@@ -276,7 +290,11 @@ class Driver:
 
     # Reports in
 
-    def _report(self, event: Event) -> None:
+    def _report(self, *events: Event) -> None:
+        for event in events:
+            self._report_one(event)
+
+    def _report_one(self, event: Event) -> None:
         if threading.get_ident() != self._thread:
             self._inbox.put(event)
         elif type(event) is Finished or type(event) is Lost:
@@ -328,13 +346,18 @@ class Driver:
             if kind is Commit:
                 self._recorder.committed(command.path, command.outcome)  # type: ignore[union-attr]
                 continue
-            if orders and kind is Cancel:
+            if kind is Cancel and (orders or self._gathered):
                 # It may be of one of these, and an executor ignores what it does not know.
-                self._send(orders)
+                self._send([*(self._gathered or ()), *orders])
                 orders = []
+                if self._gathered:
+                    self._gathered = []
             do[kind](command)
         if orders:
-            self._send(orders)
+            if self._gathered is None:
+                self._send(orders)
+            else:
+                self._gathered += orders
 
     def _send(self, orders: list[WorkOrder]) -> None:
         if self._leaving:

@@ -133,10 +133,9 @@ class Raw:
 
     def take(self) -> list[tuple[str, str]]:
         """(stream, text) written since the last time."""
-        found = []
+        found: list[tuple[str, str]] = []
         for fd, stream in self._streams:
-            size = os.lseek(fd, 0, os.SEEK_END)
-            if size:
+            if size := os.lseek(fd, 0, os.SEEK_END):
                 parts, place = [], 0
                 while place < size and (part := os.pread(fd, min(1 << 20, size - place), place)):
                     parts.append(part)

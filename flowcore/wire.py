@@ -158,8 +158,7 @@ def event_text(number: int, event: Event) -> str:
     if type(event) is Finished:
         outcome = event.outcome
         if outcome.status is Status.SUCCEEDED and not outcome.artifacts and outcome.execution is None and not event.outlived:
-            times = f"{encode(outcome.started_at)},{encode(outcome.finished_at)}"
-            return f"[{_SUCCEEDED},{number},{times},{encode(outcome.parameters)}]"
+            return encode([_SUCCEEDED, number, outcome.started_at, outcome.finished_at, outcome.parameters])
     plain = event_to_json(event)
     del plain["attempt_id"]
     return f"[{_OTHER},{number},{encode(plain)}]"
