@@ -6,27 +6,22 @@ are started when first needed, serve one order after another, and end when their
 
 from __future__ import annotations
 
-import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
 from flowcore.capture import capturing
 from flowcore.errors import UsageError
-from flowcore.executor import Event, Executor, Finished, Lost, Outcome, Status, WorkOrder
-from flowcore.executors.local_pool import Pool, ProcessWorker, ThreadWorker
+from flowcore.executor import Executor, Finished, Lost, Outcome, Report, Status, WorkOrder
+from flowcore.executors.budget import usable_cores
+from flowcore.executors.dispatch import Dispatch, Entry
+from flowcore.executors.local_processes import Place, ProcessPool
+from flowcore.executors.local_threads import ThreadPool
 from flowcore.worker import Stores, run_order
 
 Mode = Literal["inline", "threads", "processes"]
 _CANCELED = Outcome(Status.CANCELED)
-
-
-def usable_cores() -> int:
-    """The number of cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
 
 
 class LocalExecutor(Executor):
@@ -54,12 +49,12 @@ class LocalExecutor(Executor):
         self.kills_running_tasks = mode == "processes"
         self.uses_callers_thread = mode == "inline"
         self.open_iterations = max(1_000, 4 * self.workers)
-        self._strategy: _Inline | Pool | None = None
+        self._strategy: _Inline | _Workers | None = None
 
     def __repr__(self) -> str:
         return f"LocalExecutor(mode={self.mode!r}, workers={self.workers})"
 
-    def open(self, report: Callable[[Event], None]) -> None:
+    def open(self, report: Report) -> None:
         self._strategy = _STRATEGIES[self.mode](report, self.workers)
 
     def submit(self, order: WorkOrder) -> None:
@@ -77,7 +72,7 @@ class LocalExecutor(Executor):
             self._strategy.close()
             self._strategy = None
 
-    def _opened(self) -> _Inline | Pool:
+    def _opened(self) -> _Inline | _Workers:
         if self._strategy is None:
             raise UsageError("this LocalExecutor is not open: call open(report) first")
         return self._strategy
@@ -86,7 +81,7 @@ class LocalExecutor(Executor):
 class _Inline:
     """Orders wait in a queue; ``work`` runs the next one on the caller's thread."""
 
-    def __init__(self, report: Callable[[Event], None], workers: int) -> None:
+    def __init__(self, report: Report, workers: int) -> None:
         self._report = report
         self._waiting: deque[WorkOrder] = deque()
         self._known: set[str] = set()
@@ -132,8 +127,80 @@ class _Inline:
         self._capture.__exit__(None, None, None)
 
 
-_STRATEGIES: dict[str, Callable[[Callable[[Event], None], int], _Inline | Pool]] = {
+class _Workers:
+    """Bodies in threads or processes: one dispatch for both, so that ``workers`` bounds what runs at all."""
+
+    def __init__(self, report: Report, workers: int, kind: Place | None) -> None:
+        self._report = report
+        self._kind = kind
+        self._lock = threading.Lock()
+        self._dispatch = Dispatch(workers)
+        self._threads = ThreadPool(report, self._dispatch, self._lock, self._freed)
+        self._processes = ProcessPool(report, self._dispatch, self._lock, self._look)
+        self._closed = False
+        self._capture = capturing()
+        self._capture.__enter__()
+
+    def submit(self, order: WorkOrder) -> None:
+        entry = Entry(order, self._kind)
+        with self._lock:
+            if not self._closed and self._dispatch.add(entry):
+                self._look()
+
+    def _look(self) -> None:
+        dispatch = self._dispatch
+        if dispatch.busy < dispatch.slots:
+            self._threads.look()
+            self._processes.look()
+
+    def _freed(self) -> None:
+        with self._lock:
+            self._processes.look()
+
+    def cancel(self, attempt_id: str) -> None:
+        """End an attempt: a waiting one at once, one in a process by killing it; a thread's body is left and said so."""
+        with self._lock:
+            entry = self._dispatch.entry(attempt_id)
+            if entry is None:
+                return
+            canceled: Finished | None = Finished(attempt_id, _CANCELED)
+            if entry.hand is None:
+                self._dispatch.ended(entry)
+            elif entry.kind is None:
+                # Places of bodies that were let go are not filled here: what waits may be about to be canceled too.
+                self._threads.let_go(entry)
+                canceled = Finished(attempt_id, _CANCELED, outlived=True)
+            else:
+                canceled = self._processes.cancel(entry)
+        if canceled is not None:
+            self._report(canceled)
+
+    def work(self) -> bool:
+        with self._lock:
+            self._look()
+        return False
+
+    def close(self) -> None:
+        """End everything; only bodies that no thread can stop run on."""
+        with self._lock:
+            self._closed = True
+            ends = self._threads.close()
+            self._processes.close()
+        for end in ends:
+            self._report(end)
+        self._processes.join()
+        with self._lock:
+            left = [entry for entry in self._dispatch.entries() if entry.kind is not None]
+            for entry in left:
+                self._dispatch.ended(entry)
+        for entry in left:
+            self._report(Lost(entry.order.attempt_id, "the executor was closed", started=False))
+        self._threads.join()
+        self._capture.__exit__(None, None, None)
+
+
+_STRATEGIES: dict[str, Callable[[Report, int], _Inline | _Workers]] = {
     "inline": _Inline,
-    "threads": lambda report, workers: Pool(report, workers, ThreadWorker),
-    "processes": lambda report, workers: Pool(report, workers, ProcessWorker),
+    "threads": lambda report, workers: _Workers(report, workers, None),
+    "processes": lambda report, workers: _Workers(report, workers, Place()),
 }

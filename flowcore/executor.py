@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from flowcore.artifacts.types import ArtifactRef
 from flowcore.graph import NO_SETTINGS, CodeRef, Component, Settings
@@ -241,6 +241,15 @@ def event_from_json(data: dict[str, Any]) -> Event:
     return event
 
 
+class Report(Protocol):
+    """Takes what happened, in order, from any thread; several events at once where they became known at once.
+
+    It may submit and cancel on the thread that calls it: call it without holding what these two wait for.
+    """
+
+    def __call__(self, *events: Event) -> None: ...
+
+
 class Executor(ABC):
     """Runs work orders somewhere and reports each attempt's end (Finished or Lost) exactly once.
 
@@ -261,7 +270,7 @@ class Executor(ABC):
     open_iterations: int = 10_000
 
     @abstractmethod
-    def open(self, report: Callable[[Event], None]) -> None:
+    def open(self, report: Report) -> None:
         """Get ready; ``report`` may be called from any thread until ``close`` returns."""
 
     @abstractmethod

@@ -1,6 +1,8 @@
 """The only loop: turns the state machine's commands into executor, record and timer calls, and reports into its events.
 
-One ``Driver`` runs one run, on the thread that calls ``drive``. It decides nothing that the state machine could decide.
+One ``Driver`` runs one run. Its loop is on the thread that calls ``drive``; a thread that reports an attempt's start or end takes
+the step itself where nobody else is in one, which spares a hand-over between threads for each task. It decides nothing that the
+state machine could decide.
 """
 
 from __future__ import annotations
@@ -82,6 +84,8 @@ class _OrderPlan:
     code: CodeRef | None
 
 
+#: How many events are taken before the orders that follow from them are sent.
+_TOGETHER = 256
 _NO_OPTIONS: dict[str, Any] = {}
 
 
@@ -118,6 +122,15 @@ class Driver:
         self._functions: dict[str, Callable[..., Any]] = dict(pipeline.functions)
         self._base = self._store.join(path_name(pipeline.name), run_id)
         self._thread = 0
+        #: Held by the thread that takes a step: the loop's, or one that reports.
+        self._step = threading.Lock()
+        #: What the loop waits on while other threads take the steps: see ``_ring``.
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._rung = False
+        self._open = False
+        self._failure: BaseException | None = None
+        #: The orders of the events that are taken together, sent after the last: what leaves this process costs one flush.
+        self._gathered: list[WorkOrder] | None = None
         #: Whether an order that is about to be sent leaves something outside this process.
         self._leaving = False
         self.finish: FinishRun | None = None
@@ -138,10 +151,12 @@ class Driver:
     def cancel(self, *, force: bool = False) -> None:
         """Ask for the run's end, from any thread."""
         self._inbox.put(CancelRequested(force))
+        self._ring()
 
     def hear(self, request: str) -> None:
         """What the record has to say, from any thread: somebody asks for the run's end, or it cannot be written any more."""
         self._inbox.put(CancelRequested() if request == "cancel" else None)
+        self._ring()
 
     def drive(self) -> FinishRun:
         """Run to the end. An interrupt of this thread cancels the run and is raised again at its end, a second one at once.
@@ -153,21 +168,29 @@ class Driver:
         self._recorder.run_state(RunStatus.RUNNING)
         self._thread = threading.get_ident()
         try:
-            self._executor.open(self._report if self.on_callers_thread else self._inbox.put)
+            self._executor.open(self._report if self.on_callers_thread else self._heard)
             try:
-                self._execute(self._state.start())
+                self._open = True
+                with self._step:
+                    self._execute(self._state.start())
                 while self.finish is None:
                     try:
                         if interrupt is not None and not self._attempts and not self._ended and self._inbox.empty():
                             break  # the interrupt came between two steps of ours: nothing is left that could report
-                        self._loop()
+                        if self.on_callers_thread:
+                            self._loop()
+                        else:
+                            self._attend()
                     except KeyboardInterrupt as pressed:
                         if interrupt is not None:
                             raise
                         interrupt = pressed
                         # At once, before the end of the body that it interrupted is taken in.
-                        self._execute(self._state.handle(CancelRequested()))
+                        with self._step:
+                            self._execute(self._state.handle(CancelRequested()))
             finally:
+                with self._step:
+                    self._open = False
                 self._executor.close()
         finally:
             if self.finish is None:
@@ -192,6 +215,65 @@ class Driver:
                 with contextlib.suppress(queue.Empty):
                     take(inbox.get(timeout=self._wait_seconds()))
 
+    def _attend(self) -> None:
+        """The loop where other threads take most steps: timers, cancellations, and what came while nobody could step."""
+        inbox, recorder = self._inbox, self._recorder
+        while self.finish is None:
+            if recorder.failure is not None:
+                raise recorder.failure  # what is not recorded need not go on
+            with self._step:
+                self._take_all()
+                wait = 0.0 if self._timers and self._fire_timers() else self._wait_seconds()
+            if self.finish is None and self._failure is None and not self._executor.work() and inbox.empty():
+                with contextlib.suppress(queue.Empty):
+                    self._bell.get(timeout=wait)
+            self._rung = False
+            if self._failure is not None:
+                raise self._failure
+
+    def _take_all(self) -> None:
+        inbox = self._inbox
+        while self.finish is None and not inbox.empty():
+            self._gathered = []
+            try:
+                for _ in range(_TOGETHER):
+                    if self.finish is not None or inbox.empty():
+                        break
+                    self._take(inbox.get())
+            finally:
+                orders, self._gathered = self._gathered, None
+            if orders:
+                self._send(orders)
+
+    def _heard(self, *events: Event) -> None:
+        """What an executor reports, on whatever thread."""
+        for event in events:
+            self._inbox.put(event)
+        kind = type(events[-1])
+        if kind is not Started and kind is not Finished and kind is not Lost:
+            # Its body runs on this thread, or may: the step is not its own to take.
+            self._ring()
+            return
+        # Looked at again after each step: who came in the meantime left it to us.
+        while not self._inbox.empty() and self._open and self._step.acquire(blocking=False):
+            try:
+                if self._open:
+                    self._take_all()
+            except BaseException as error:  # noqa: BLE001  raised by the loop
+                self._failure = error
+                self._open = False
+            finally:
+                self._step.release()
+            if self.finish is not None or self._failure is not None:
+                self._ring()
+                return
+
+    def _ring(self) -> None:
+        """Let the loop look at once."""
+        if not self._rung:
+            self._rung = True
+            self._bell.put(None)
+
     def _wait_seconds(self) -> float | None:
         if not self._timers:
             return None
@@ -208,7 +290,11 @@ class Driver:
 
     # Reports in
 
-    def _report(self, event: Event) -> None:
+    def _report(self, *events: Event) -> None:
+        for event in events:
+            self._report_one(event)
+
+    def _report_one(self, event: Event) -> None:
         if threading.get_ident() != self._thread:
             self._inbox.put(event)
         elif type(event) is Finished or type(event) is Lost:
@@ -260,13 +346,18 @@ class Driver:
             if kind is Commit:
                 self._recorder.committed(command.path, command.outcome)  # type: ignore[union-attr]
                 continue
-            if orders and kind is Cancel:
+            if kind is Cancel and (orders or self._gathered):
                 # It may be of one of these, and an executor ignores what it does not know.
-                self._send(orders)
+                self._send([*(self._gathered or ()), *orders])
                 orders = []
+                if self._gathered:
+                    self._gathered = []
             do[kind](command)
         if orders:
-            self._send(orders)
+            if self._gathered is None:
+                self._send(orders)
+            else:
+                self._gathered += orders
 
     def _send(self, orders: list[WorkOrder]) -> None:
         if self._leaving:
@@ -355,9 +446,13 @@ class Driver:
 
     def _cancel(self, command: Cancel) -> None:
         self._executor.cancel(command.attempt_id)
+        self._ring()  # places that became free are filled by the loop
 
     def _set_timer(self, command: SetTimer) -> None:
-        heapq.heappush(self._timers, (time.monotonic() + command.seconds, command.key))
+        timer = (time.monotonic() + command.seconds, command.key)
+        heapq.heappush(self._timers, timer)
+        if self._timers[0] is timer:
+            self._ring()
 
     def _finish(self, command: FinishRun) -> None:
         self._recorder.run_state(command.status, outputs_to_json(command.outputs))

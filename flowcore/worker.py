@@ -1,6 +1,6 @@
 """Runs one work order, wherever that is: decodes and stages its inputs, calls the function, checks, seals and tells.
 
-``python -m flowcore.worker FD`` serves orders from a socket until its other end is gone; then it ends at once, whatever runs.
+``python -m flowcore.worker FD FD FD FD`` is a worker process of the local executor: see ``flowcore.serving``.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import threading
 import time
 import traceback
 from bdb import BdbQuit
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from flowcore.capture import SINK, Sink
 from flowcore.code import load_function
 from flowcore.errors import ArtifactError, FlowcoreError, ValueEncodingError
-from flowcore.executor import Event, Finished, Outcome, Output, Reported, Started, Status, TaskError, WorkOrder
+from flowcore.executor import Event, Outcome, Output, Reported, Started, Status, TaskError, WorkOrder
 from flowcore.graph import ArtifactType, CodeRef, Component, Port, PythonFunction
 from flowcore.values import decoder, encoder, from_text, to_text
 
@@ -62,6 +63,8 @@ class Stores:
     def __init__(self, private_dir: str | None = None) -> None:
         self._private_dir = private_dir
         self._made: str | None = None
+        #: Threads share one of these: two that want a root at once must not open it twice.
+        self._lock = threading.Lock()
         self._open: dict[str, ArtifactStore] = {}
         self._functions: dict[CodeRef, Callable[..., Any]] = {}
 
@@ -86,12 +89,13 @@ class Stores:
 
         root = order.pipeline_root
         assert root is not None
-        store = self._open.get(root)
-        if store is None:
-            store = self._open[root] = ArtifactStore(
-                root, order.storage_options, cache_dir=order.fetch_cache, cache_bytes=order.fetch_cache_bytes,
-                private_dir=self._private_dir,
-            )  # fmt: skip
+        with self._lock:
+            store = self._open.get(root)
+            if store is None:
+                store = self._open[root] = ArtifactStore(
+                    root, order.storage_options, cache_dir=order.fetch_cache, cache_bytes=order.fetch_cache_bytes,
+                    private_dir=self._private_dir,
+                )  # fmt: skip
         return store
 
     def private_dir(self) -> str:
@@ -379,55 +383,10 @@ def report_value(step: int, value: float, name: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Serve orders from the socket whose file descriptor is the only argument."""
-    import queue
-    import signal
-    import socket
-    import threading
+    """Serve orders; the arguments are the file descriptors that ``flowcore.serving.serve`` wants."""
+    from flowcore.serving import serve
 
-    from flowcore.capture import capturing
-    from flowcore.wire import receive, send
-
-    connection = socket.socket(fileno=int(arguments[0]))
-    connection.set_inheritable(False)
-    hello = receive(connection)
-    if hello is None:
-        return
-    sys.path[:] = hello["sys_path"]
-    for name, value in hello["restore_env"].items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-    orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-
-    def read() -> None:
-        while (message := receive(connection)) is not None:
-            orders.put(message)
-        # The driver is gone or wants an end: nothing here may outlive it, nor what bodies left running.
-        if os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)
-        os._exit(0)
-
-    threading.Thread(target=read, name="flowcore-orders", daemon=True).start()
-    lock = threading.Lock()
-
-    def report(event: Event) -> None:
-        with lock:
-            send(connection, event)
-
-    stores = Stores(hello["private_dir"])
-    with capturing():
-        while True:
-            message = orders.get()
-            try:
-                order = WorkOrder.from_json(message)
-                outcome = run_order(order, report, stores, where=f"pid {os.getpid()}")
-            except KeyboardInterrupt as error:
-                outcome = Outcome(Status.FAILED, error=task_error(error))
-            except Exception as error:  # noqa: BLE001  an order that cannot be read is reported, not fatal
-                outcome = Outcome(Status.FAILED, error=task_error(error))
-            report(Finished(message["attempt_id"], outcome))
+    serve(*map(int, arguments))
 
 
 if __name__ == "__main__":

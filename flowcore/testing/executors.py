@@ -42,7 +42,11 @@ class Bench:
         """Open the executor, unless it is: in the test itself, since pytest changes sys.stdout between set-up and call."""
         if not self._open:
             self._open = True
-            self.executor.open(self._inbox.put)
+            self.executor.open(self._report)
+
+    def _report(self, *events: Event) -> None:
+        for event in events:
+            self._inbox.put(event)
 
     def close(self) -> None:
         """Close the executor and take its last reports."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from flowcore.executor import Event, Executor, Finished, Lost, Outcome, Started, Status, TaskError, WorkOrder
+from flowcore.executor import Event, Executor, Finished, Lost, Outcome, Report, Started, Status, TaskError, WorkOrder
 from flowcore.worker import Stores, run_order
 
 Script = Callable[[WorkOrder], Iterable[Event]]
@@ -48,7 +48,7 @@ class ScriptedExecutor(Executor):
         self._script = script or self._run
         self._choose = choose or (lambda attempts: attempts[0])
 
-    def open(self, report: Callable[[Event], None]) -> None:
+    def open(self, report: Report) -> None:
         self._report = report
         self._stores = Stores()
         self._orders: dict[str, WorkOrder] = {}
