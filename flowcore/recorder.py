@@ -5,7 +5,6 @@ Facts are kept in memory until the writer takes the group; ``flush`` waits until
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import sqlite3
@@ -30,12 +29,13 @@ to_json = json.JSONEncoder(separators=(",", ":")).encode
 _to_strict_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 _UPSERT = f"INSERT OR REPLACE INTO tasks ({', '.join(TASK_COLUMNS)})"
-_EXTRACT = "json_extract(value, '$[{}]')"
-_VALUES = {"run": "?1", "started_at": f"?2 + {_EXTRACT} / 1e6", "finished_at": f"?2 + {_EXTRACT} / 1e6"}
-_EXTRACTED = [_VALUES.get(name, _EXTRACT).format(place - 1) for place, name in enumerate(TASK_COLUMNS)]
-# One step for all rows of a group: with one a row the writer would wait for the interpreter's lock as often. Values stay JSON
-# inside it, and times are whole microseconds of the run, which cost a quarter of a float's text.
-_UPSERT_TASKS = f"{_UPSERT} SELECT {', '.join(_EXTRACTED)} FROM json_each(?3)"
+_EACH = [f"json_extract(value, '$[{place}]')" for place in range(6)]
+# One step for many rows: with one a row the writer would wait for the interpreter's lock as often. What a group's tasks mostly
+# share is bound once; times are whole microseconds of the run, which cost a quarter of a float's text; values stay JSON.
+_UPSERT_ALIKE = (
+    f"{_UPSERT} SELECT ?1, {_EACH[0]}, ?2, ?3, ?4, {_EACH[1]}, ?5 + {_EACH[2]} / 1e6, ?5 + {_EACH[3]} / 1e6,"
+    f" {_EACH[4]}, {_EACH[5]}, NULL, NULL FROM json_each(?6)"
+)
 _UPSERT_TASK = f"{_UPSERT} VALUES ({', '.join('?' * len(TASK_COLUMNS))})"
 #: Characters of a group's rows from which they are written one by one: SQLite's JSON is slow on large values.
 _LARGE = 1 << 22
@@ -74,13 +74,20 @@ class _Task:
     reason: str | None = None
 
 
-def _row(path: str, task: _Task) -> tuple[Any, ...]:
-    """A task's row without the run, in the order of TASK_COLUMNS; values that are objects are still to be written as JSON."""
-    error = None if task.error is None else task.error.to_json()
-    return (
-        path, task.state, task.attempt, task.place, task.execution, task.started, task.finished, task.inputs or None,
-        task.outputs or None, error, task.reason,
-    )  # fmt: skip
+class _Group:
+    """The rows of one group: those that share state, attempt and place by these, and those with an error or a reason."""
+
+    def __init__(self) -> None:
+        self.alike: dict[tuple[str, int, str | None], list[tuple[Any, ...]]] = {}
+        self.others: list[tuple[Any, ...]] = []
+
+    def add(self, path: str, task: _Task) -> None:
+        row = (path, task.execution, task.started, task.finished, task.inputs or None, task.outputs or None)
+        shared = (task.state, task.attempt, task.place)
+        if task.error is None and task.reason is None:
+            self.alike.setdefault(shared, []).append(row)
+        else:
+            self.others.append((*shared, *row, task.error, task.reason))
 
 
 class RunRecorder:
@@ -313,13 +320,15 @@ class RunRecorder:
                 rows, self._rows = self._rows, []
                 texts, self._texts = self._texts, []
                 # What still lives goes on changing; an ended task's row is made without holding up the driver.
-                tasks = [_row(path, changed.pop(path)) for path in changed.keys() & self._live.keys()]
-            tasks.extend(_row(path, task) for path, task in changed.items())
+                tasks = _Group()
+                for path in changed.keys() & self._live.keys():
+                    tasks.add(path, changed.pop(path))
+            for path, task in changed.items():
+                tasks.add(path, task)
             try:
                 with self._records.transaction() as connection:
                     self._hold_lease(connection)
-                    if tasks:
-                        self._write_tasks(connection, tasks)
+                    self._write_tasks(connection, tasks)
                     for statement, values in rows:
                         connection.execute(statement, values)
                     if events:
@@ -345,19 +354,25 @@ class RunRecorder:
         if cursor.rowcount != 1:
             raise LeaseLost(f"run {self._run_id!r} has another driver now; this one writes nothing more")
 
-    def _write_tasks(self, connection: sqlite3.Connection, tasks: list[tuple[Any, ...]]) -> None:
-        with contextlib.suppress(ValueError):  # nan and the infinities
-            text = _to_strict_json(tasks)
-            if len(text) < _LARGE:
-                connection.execute(_UPSERT_TASKS, (self._run, self._created_at, text))
-                return
-        connection.executemany(_UPSERT_TASK, [self._full_row(*task) for task in tasks])
+    def _write_tasks(self, connection: sqlite3.Connection, group: _Group) -> None:
+        others = group.others
+        for shared, rows in group.alike.items():
+            try:
+                text = _to_strict_json(rows)
+            except ValueError:  # nan and the infinities
+                text = None
+            if text is not None and len(text) < _LARGE:
+                connection.execute(_UPSERT_ALIKE, (self._run, *shared, self._created_at, text))
+            else:
+                others.extend((*shared, *row, None, None) for row in rows)
+        if others:
+            connection.executemany(_UPSERT_TASK, [self._full_row(*row) for row in others])
 
     def _full_row(
-        self, path: str, state: str, attempt: int, place: str, execution: str, started: int, finished: int, *values: Any
-    ) -> tuple[Any, ...]:
-        *objects, reason = values
-        texts = [None if value is None else to_json(value) for value in objects]
+        self, state: str, attempt: int, place: str | None, path: str, execution: str | None, started: int | None,
+        finished: int | None, inputs: Any, outputs: Any, error: TaskError | None, reason: str | None,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        texts = [None if value is None else to_json(value) for value in (inputs, outputs, error and error.to_json())]
         times = self._at(started), self._at(finished)
         return (self._run, path, state, attempt, place, execution, *times, *texts, reason)
 
