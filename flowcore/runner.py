@@ -290,11 +290,7 @@ class Driver:
 
     # Reports in
 
-    def _report(self, *events: Event) -> None:
-        for event in events:
-            self._report_one(event)
-
-    def _report_one(self, event: Event) -> None:
+    def _report(self, event: Event, *more: Event) -> None:
         if threading.get_ident() != self._thread:
             self._inbox.put(event)
         elif type(event) is Finished or type(event) is Lost:
@@ -303,6 +299,8 @@ class Driver:
         else:
             # A body on the loop's own thread holds the loop up: what it tells while it runs is taken at once.
             self._take(event)
+        for other in more:
+            self._report(other)
 
     def _take(self, event: Event | CancelRequested | None) -> None:
         if event is None:
