@@ -13,14 +13,14 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flowcore.executor import Event, Finished, Lost, Outcome, Output, Report, Started, Status
 from flowcore.executors.dispatch import Dispatch, Entry, Hand
 from flowcore.executors.worker_process import WorkerProcess
 from flowcore.wire import event_of
-from flowcore.worker import Stores, task_error
+from flowcore.worker import task_error
 
 #: How often it is looked whether a process lives whose death the system does not tell.
 _LOOK_SECONDS = 1.0
@@ -28,11 +28,15 @@ _LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """What kind of process a task wants: its interpreter, its own import path, its variables. Each kind is one object."""
+    """What kind of process a task wants: its interpreter, its own import path, its variables. Each kind is one object.
+
+    ``secrets`` are variables that reach the process over its socket only.
+    """
 
     python: str | None = None
     sys_path: tuple[str, ...] | None = None
     environment: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 class _Worker:
@@ -65,8 +69,6 @@ class ProcessPool:
         self._new: list[_Worker] = []
         self._by_hand: dict[Hand, _Worker] = {}
         self._lost: list[Event] = []
-        #: Where the processes keep files meanwhile: they are killed, so it is removed here.
-        self._stores = Stores()
         self._number = 0
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -115,7 +117,7 @@ class ProcessPool:
         environment = dict(place.environment)
         if gpus:
             environment.setdefault("CUDA_VISIBLE_DEVICES", ",".join(gpus))
-        worker = _Worker(WorkerProcess(self._stores.private_dir(), place.python, place.sys_path, environment), place, gpus)
+        worker = _Worker(WorkerProcess(place.python, place.sys_path, environment, dict(place.secrets)), place, gpus)
         worker.hand = hand
         self._by_hand[hand] = worker
         self._workers.append(worker)
@@ -212,7 +214,6 @@ class ProcessPool:
             thread.join()
             os.close(self._wake_read)
             os.close(self._wake_write)
-        self._stores.close()
         _POOLS.discard(self)
 
     # The watching thread

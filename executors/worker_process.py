@@ -26,10 +26,10 @@ class WorkerProcess:
     """A started process.
 
     Args:
-        private_dir: a folder for what it keeps in files meanwhile; its starter removes that.
         python: its interpreter; by default this one.
         sys_path: what it finds before its own modules; by default what this process does.
         environment: variables that it has besides those of this process.
+        secrets: such variables whose values it gets over the socket, and shows in nothing that it tells.
 
     Raises:
         OSError: it cannot be started.
@@ -37,10 +37,10 @@ class WorkerProcess:
 
     def __init__(
         self,
-        private_dir: str,
         python: str | None = None,
         sys_path: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
     ) -> None:
         self._writer = OrderWriter()
         self._frames = Frames()
@@ -81,7 +81,7 @@ class WorkerProcess:
         self.pid = self._process.pid
         self.where = f"pid {self.pid}"
         self.connection.setblocking(False)
-        self._send(frame(encode({"sys_path": path, "environment": {**wanted, **seen}, "private_dir": private_dir})))
+        self._send(frame(encode({"sys_path": path, "environment": {**seen, **wanted}, "secrets": dict(secrets or {})})))
 
     def hand(self, entries: list[tuple[int, Entry]]) -> None:
         """Hand orders over by number.

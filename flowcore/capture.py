@@ -7,6 +7,7 @@ installed once the last ``capturing`` block has ended.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -129,6 +130,8 @@ class _LogHandler(logging.Handler):
 
 
 _users = 0
+#: What ``breakpoint()`` did before.
+_hooks: list[Callable[..., Any]] = []
 _installed: tuple[_StreamProxy, _StreamProxy, _LogHandler] | None = None
 
 
@@ -153,6 +156,16 @@ def _install() -> None:
         _installed = (_StreamProxy("stdout", sys.stdout), _StreamProxy("stderr", sys.stderr), handler)
         sys.stdout, sys.stderr = _installed[0], _installed[1]
         logging.root.addHandler(handler)
+        _hooks[:] = [sys.breakpointhook]
+        sys.breakpointhook = _breakpoint
+
+
+def _breakpoint(*arguments: Any, **options: Any) -> Any:
+    """``breakpoint()``: refused in a body whose terminal is elsewhere, where its prompt would be captured and nobody answers."""
+    sink = SINK.get()
+    if sink is not None and not sink.passthrough and os.environ.get("PYTHONBREAKPOINT") != "0":
+        raise RuntimeError("breakpoint() in a task that does not run on the caller's thread: use LocalExecutor(mode='inline')")
+    return (_hooks[0] if _hooks else sys.__breakpointhook__)(*arguments, **options)
 
 
 def _uninstall() -> None:
@@ -169,6 +182,18 @@ def _uninstall() -> None:
         if sys.stderr is err:
             sys.stderr = err._original
         logging.root.removeHandler(handler)
+        if sys.breakpointhook is _breakpoint:
+            sys.breakpointhook = _hooks.pop()
+
+
+def _renew_lock() -> None:
+    """In a forked child: a thread of the parent that held the lock is not here."""
+    global _LOCK  # noqa: PLW0603
+    _LOCK = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from flowcore.artifacts.types import ArtifactRef
-from flowcore.graph import NO_SETTINGS, CodeRef, Component, Settings
+from flowcore.graph import NO_SETTINGS, CodeRef, Component, Pipeline, Settings, Task
 from flowcore.graph.serialization import component_from_text, component_to_text, settings_from_text, settings_to_text
 
 ORDER_FORMAT = 1
@@ -260,7 +260,7 @@ class Executor(ABC):
     name: str = "executor"
     #: ``cancel`` ends a running body (else the body runs on and is named in the result).
     kills_running_tasks: bool = False
-    #: Orders stay in this process: they carry the function, and ``memory://`` is shared.
+    #: Orders stay in this process, but for those of tasks that it does not keep: they carry the function, and share ``memory://``.
     in_process: bool = False
     #: Attempts may outlive a driver that was killed, so every outcome is sealed.
     outlives_driver: bool = False
@@ -268,6 +268,17 @@ class Executor(ABC):
     uses_callers_thread: bool = False
     #: How many iterations of one loop may be open at once. More than it can run keeps it busy; each costs memory.
     open_iterations: int = 10_000
+
+    def check(self, pipeline: Pipeline) -> None:  # noqa: B027  most refuse nothing
+        """Refuse what cannot run here, before anything does.
+
+        Raises:
+            RefusedError: names the task, what it wants, and the remedy.
+        """
+
+    def keeps(self, task: Task) -> bool:
+        """Whether a task's orders stay in this process."""
+        return self.in_process
 
     @abstractmethod
     def open(self, report: Report) -> None:

@@ -22,8 +22,8 @@ from flowcore.artifacts.types import ArtifactRef
 from flowcore.code import code_ref, resolve_function
 from flowcore.errors import RefusedError
 from flowcore.executor import Event, Executor, Finished, Lost, Output, Reported, Started, Waiting, WorkOrder
-from flowcore.graph import CodeRef, Component, Pipeline, PythonFunction
-from flowcore.graph.walk import leaf_components
+from flowcore.graph import CodeRef, Component, Pipeline, PythonFunction, Task
+from flowcore.graph.walk import leaf_tasks
 from flowcore.run_state import (
     Cancel,
     CancelRequested,
@@ -50,33 +50,20 @@ def check_runnable(pipeline: Pipeline, executor: Executor, root: str) -> None:
     Raises:
         RefusedError: names the task's component and the remedy.
     """
-    if root.startswith("memory:") and not executor.in_process:
-        raise RefusedError(
-            f"pipeline_root {root!r} exists in this process only, and {executor!r} runs tasks in others; "
-            "use a folder, or LocalExecutor(mode='threads')"
-        )
-    for component in leaf_components(pipeline.root):
-        implementation = component.implementation
-        assert isinstance(implementation, PythonFunction)
-        _check_packages(component, implementation.packages)
-
-
-def _check_packages(component: Component, packages: tuple[str, ...]) -> None:
-    if not packages:
+    executor.check(pipeline)
+    if not root.startswith("memory:"):
         return
-    from flowcore.packages import unmet
-
-    missing = unmet(packages)
-    if missing:
+    away = next((task for task in leaf_tasks(pipeline.root) if not executor.keeps(task)), None)
+    if away is not None:
         raise RefusedError(
-            f"component {component.name!r} needs {', '.join(missing)}, which this environment does not have; "
-            f"install it: pip install {' '.join(repr(name) for name in missing)}"
+            f"pipeline_root {root!r} exists in this process only, and {executor!r} runs task {away.name!r} in another; "
+            "use a folder" + ("" if executor.in_process else ", or LocalExecutor(mode='threads')")
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _OrderPlan:
-    """What every order of one component has in common; ``leaves`` says that something is left outside this process."""
+    """What every order of one task has in common; ``leaves`` says that something is left outside this process."""
 
     seals: bool
     leaves: bool
@@ -372,7 +359,7 @@ class Driver:
     def _order(self, command: Submit) -> WorkOrder:
         task = command.task
         component = task.component
-        plan = self._plans.get(id(component)) or self._plan(component)
+        plan = self._plans.get(id(task)) or self._plan(task)
         attempt_id, path = command.attempt_id, command.path
         self._attempts[attempt_id] = (path, command.number)
         if not plan.leaves:
@@ -394,12 +381,13 @@ class Driver:
             self._store.cache_dir, self._store.cache_bytes,
         )  # fmt: skip
 
-    def _plan(self, component: Component) -> _OrderPlan:
+    def _plan(self, task: Task) -> _OrderPlan:
+        component = task.component
         implementation = component.implementation
         assert isinstance(implementation, PythonFunction)
-        in_process = self._executor.in_process
+        in_process = self._executor.keeps(task)
         seals = component.touches_files or self._executor.outlives_driver
-        plan = self._plans[id(component)] = _OrderPlan(
+        plan = self._plans[id(task)] = _OrderPlan(
             seals=seals,
             leaves=seals or not in_process,
             function=self._function(implementation) if in_process else None,
@@ -427,8 +415,8 @@ class Driver:
         Raises:
             CodeError: names the function and what is wrong with it.
         """
-        for component in leaf_components(self._pipeline.root):
-            self._plan(component)
+        for task in leaf_tasks(self._pipeline.root):
+            self._plan(task)
 
     def _commit(self, command: Commit) -> None:
         self._recorder.committed(command.path, command.outcome)

@@ -22,6 +22,22 @@ def leaf_components(root: Component) -> Iterator[Component]:
             yield component
 
 
+def leaf_tasks(root: Component) -> Iterator[Task]:
+    """Every task whose component is no Dag; a Dag that is used twice gives its tasks once."""
+    seen: set[int] = set()
+    todo = [root]
+    while todo:
+        component = todo.pop()
+        if id(component) in seen or not isinstance(component.implementation, Dag):
+            continue
+        seen.add(id(component))
+        for task in component.implementation.tasks:
+            if isinstance(task.component.implementation, Dag):
+                todo.append(task.component)
+            else:
+                yield task
+
+
 def task_at(pipeline: Pipeline, path: str) -> Task:
     """The task that a run's path names: ``sweep.3/train`` is ``train`` in iteration 3 of ``sweep``.
 
