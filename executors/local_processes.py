@@ -59,12 +59,16 @@ class _Worker:
 class ProcessPool:
     """Worker processes, as many busy ones as the dispatch has slots, and as many idle ones as that."""
 
-    def __init__(self, report: Report, dispatch: Dispatch, lock: threading.Lock, look: Callable[[], None]) -> None:
+    def __init__(
+        self, report: Report, dispatch: Dispatch, lock: threading.Lock, look: Callable[[], None], private_dir: Callable[[], str]
+    ) -> None:
         self._report = report
         self._dispatch = dispatch
         self._lock = lock
         #: Looks, with the lock held, for what can be handed out now, here and elsewhere.
         self._look_everywhere = look
+        #: A folder for what workers keep in files, made when the first is started.
+        self._private_dir = private_dir
         self._workers: list[_Worker] = []
         self._new: list[_Worker] = []
         self._by_hand: dict[Hand, _Worker] = {}
@@ -117,7 +121,8 @@ class ProcessPool:
         environment = dict(place.environment)
         if gpus:
             environment.setdefault("CUDA_VISIBLE_DEVICES", ",".join(gpus))
-        worker = _Worker(WorkerProcess(place.python, place.sys_path, environment, dict(place.secrets)), place, gpus)
+        process = WorkerProcess(place.python, place.sys_path, environment, dict(place.secrets), self._private_dir())
+        worker = _Worker(process, place, gpus)
         worker.hand = hand
         self._by_hand[hand] = worker
         self._workers.append(worker)

@@ -40,7 +40,7 @@ class Workers:
         self._lock = threading.Lock()
         self._dispatch = Dispatch(workers, budget)
         self._threads = ThreadPool(report, self._dispatch, self._lock, self._freed)
-        self._processes = ProcessPool(report, self._dispatch, self._lock, self._look)
+        self._processes = ProcessPool(report, self._dispatch, self._lock, self._look, self._threads.stores.private_dir)
         #: Orders by attempt whose environment is being made, and the threads that make them by requirements.
         self._held: dict[str, tuple[WorkOrder, Request, Seen]] = {}
         self._making: dict[tuple[str, ...], threading.Thread] = {}

@@ -29,6 +29,7 @@ class WorkerProcess:
         python: its interpreter; by default this one.
         sys_path: what it finds before its own modules; by default what this process does.
         environment: variables that it has besides those of this process.
+        private_dir: a folder for what it keeps in files.
         secrets: such variables whose values it gets over the socket, and shows in nothing that it tells.
 
     Raises:
@@ -41,6 +42,7 @@ class WorkerProcess:
         sys_path: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
         secrets: Mapping[str, str] | None = None,
+        private_dir: str | None = None,
     ) -> None:
         self._writer = OrderWriter()
         self._frames = Frames()
@@ -81,7 +83,8 @@ class WorkerProcess:
         self.pid = self._process.pid
         self.where = f"pid {self.pid}"
         self.connection.setblocking(False)
-        self._send(frame(encode({"sys_path": path, "environment": {**seen, **wanted}, "secrets": dict(secrets or {})})))
+        hello = {"sys_path": path, "environment": {**seen, **wanted}, "secrets": dict(secrets or {}), "private_dir": private_dir}
+        self._send(frame(encode(hello)))
 
     def hand(self, entries: list[tuple[int, Entry]]) -> None:
         """Hand orders over by number.
