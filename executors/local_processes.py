@@ -49,7 +49,7 @@ class _Worker:
         self.gpus = gpus
         self.numbers: dict[int, Entry] = {}
         #: What is reported for an attempt instead of its worker's death.
-        self.ends: dict[str, Finished] = {}
+        self.ends: dict[str, Event] = {}
         self.dying = False
         self.told = False
         self.watches_writing = False
@@ -340,7 +340,8 @@ class ProcessPool:
         again = [entry for entry in worker.numbers.values() if entry not in lost]
         for entry in lost:
             attempt_id = entry.order.attempt_id
-            events.append(worker.ends.pop(attempt_id, None) or Lost(attempt_id, reason, entry.started))
+            killed = worker.ends.pop(attempt_id, None)
+            events.append(Lost(attempt_id, reason, entry.started) if killed is None else killed)
             self._dispatch.ended(entry)
         self._dispatch.give_back(again)
         worker.numbers.clear()
