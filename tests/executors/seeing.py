@@ -56,7 +56,7 @@ async def later(value: int) -> int:
 
 @dsl.component
 def stop() -> int:
-    breakpoint()  # noqa: T100  what this one is for
+    breakpoint()
     return 1
 
 

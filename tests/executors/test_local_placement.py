@@ -123,7 +123,8 @@ def test_volume_is_used_where_its_mount_path_leads_to_its_folder(tmp_path: Path)
     (tmp_path / "mounted").symlink_to(tmp_path / "claim" / "part")
     executor = LocalExecutor(volumes={"data": str(tmp_path / "claim")})
     place = str(tmp_path / "mounted")
-    assert output(run_one(seeing.look, lambda task: kubernetes.mount_pvc(task, "data", place, "part"), executor, name="X"), "look")
+    run = run_one(seeing.look, lambda task: kubernetes.mount_pvc(task, "data", place, "part"), executor, name="X")
+    assert output(run, "look") == "<not set>"
     with pytest.raises(RefusedError, match="make it a link, ln -s"):
         run_one(seeing.look, lambda task: kubernetes.mount_pvc(task, "data", place), executor, name="X")
 
@@ -138,7 +139,7 @@ def test_memory_store_is_refused_for_a_task_that_leaves_this_process() -> None:
     def one() -> None:
         seeing.look(name="MINE").set_env_variable("MINE", "yes")
 
-    with pytest.raises(RefusedError, match="exists in this process only.*runs task 'look' in another"):
+    with pytest.raises(RefusedError, match=r"exists in this process only.*runs task 'look' in another"):
         flowcore.run(one, executor=LocalExecutor(), pipeline_root="memory://root")
 
 
