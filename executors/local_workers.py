@@ -135,8 +135,10 @@ class Workers:
     def _look(self) -> None:
         dispatch = self._dispatch
         if dispatch.busy < dispatch.slots:
-            self._threads.look()
-            self._processes.look()
+            if self._kind is None:
+                self._threads.look()
+            if self._places or self._kind is not None:
+                self._processes.look()
 
     def _freed(self) -> None:
         with self._lock:

@@ -229,31 +229,42 @@ class Driver:
                     self._take(inbox.get())
             finally:
                 orders, self._gathered = self._gathered, None
-            if orders:
-                self._send(orders)
+                if orders:  # also where an interrupt came: the state machine counts on them
+                    self._send(orders)
 
     def _heard(self, *events: Event) -> None:
         """What an executor reports, on whatever thread."""
-        for event in events:
-            self._inbox.put(event)
-        kind = type(events[-1])
+        inbox, step, kind = self._inbox, self._step, type(events[-1])
         if kind is not Started and kind is not Finished and kind is not Lost:
             # Its body runs on this thread, or may: the step is not its own to take.
+            for event in events:
+                inbox.put(event)
             self._ring()
             return
+        if len(events) == 1 and inbox.empty() and step.acquire(blocking=False):
+            # Nothing waits before it: it need not go through the inbox.
+            self._take_step(events[0])
+        else:
+            for event in events:
+                inbox.put(event)
         # Looked at again after each step: who came in the meantime left it to us.
-        while not self._inbox.empty() and self._open and self._step.acquire(blocking=False):
-            try:
-                if self._open:
-                    self._take_all()
-            except BaseException as error:  # noqa: BLE001  raised by the loop
-                self._failure = error
-                self._open = False
-            finally:
-                self._step.release()
-            if self.finish is not None or self._failure is not None:
-                self._ring()
-                return
+        while not inbox.empty() and self._open and step.acquire(blocking=False):
+            self._take_step(None)
+        if self.finish is not None or self._failure is not None:
+            self._ring()
+
+    def _take_step(self, event: Event | None) -> None:
+        """Take one event, or all that wait, and let go of the step."""
+        try:
+            if self._open and event is not None:
+                self._take(event)
+            elif self._open:
+                self._take_all()
+        except BaseException as error:  # noqa: BLE001  raised by the loop
+            self._failure = error
+            self._open = False
+        finally:
+            self._step.release()
 
     def _ring(self) -> None:
         """Let the loop look at once."""
