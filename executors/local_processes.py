@@ -96,35 +96,38 @@ class ProcessPool:
                 self._hand(worker, self._dispatch.fill(worker.hand, time.monotonic()))
 
     def _give(self, place: Place) -> bool:
-        idle = next((worker for worker in reversed(self._workers) if _is_idle(worker) and worker.place is place), None)
-        hand = idle.hand if idle is not None else Hand(place)
+        hand = Hand(place)
         entries = self._dispatch.fill(hand, time.monotonic())
         if not entries:
             return False
-        if idle is not None and idle.gpus != entries[0].gpus:
-            self._retire(idle)
-            idle = None
-            for entry in entries:
-                entry.hand = hand
         try:
-            worker = idle or self._start(place, hand, entries[0].gpus)
+            worker = self._idle(place, entries[0].gpus) or self._start(place, entries[0].gpus)
         except OSError as error:
             for entry in entries:
                 self._lost.append(Lost(entry.order.attempt_id, f"its worker process cannot be started: {error}", started=False))
                 self._dispatch.ended(entry)
             self._wake()
             return True
+        del self._by_hand[worker.hand]
+        worker.hand = hand
+        self._by_hand[hand] = worker
         self._hand(worker, entries)
         return True
 
-    def _start(self, place: Place, hand: Hand, gpus: tuple[str, ...]) -> _Worker:
+    def _idle(self, place: Place, gpus: tuple[str, ...]) -> _Worker | None:
+        # The last that was started comes first: the others can be let go.
+        for worker in reversed(self._workers):
+            if worker.place is place and worker.gpus == gpus and _is_idle(worker):
+                return worker
+        return None
+
+    def _start(self, place: Place, gpus: tuple[str, ...]) -> _Worker:
         environment = dict(place.environment)
         if gpus:
             environment.setdefault("CUDA_VISIBLE_DEVICES", ",".join(gpus))
         process = WorkerProcess(place.python, place.sys_path, environment, dict(place.secrets), self._private_dir())
         worker = _Worker(process, place, gpus)
-        worker.hand = hand
-        self._by_hand[hand] = worker
+        self._by_hand[worker.hand] = worker
         self._workers.append(worker)
         self._new.append(worker)
         idle = [other for other in self._workers if _is_idle(other) and other is not worker]
@@ -141,7 +144,6 @@ class ProcessPool:
 
     def _retire(self, worker: _Worker) -> None:
         worker.dying = True
-        worker.hand = Hand(worker.place)
         worker.process.kill()
         self._wake()
 
