@@ -36,7 +36,7 @@ class Bucket:
             "s3", endpoint_url=self.endpoint_url, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1"
         )
 
-    def keys(self) -> list[str]:
+    def all_keys(self) -> list[str]:
         """All keys of the bucket, sorted."""
         pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=self.name)
         return sorted(item["Key"] for page in pages for item in page.get("Contents", []))
