@@ -56,12 +56,13 @@ def s3_server_running() -> Iterator[str]:
     assert server.stdin is not None
     assert server.stdout is not None
     try:
+        server.wait()  # what it started serves on
         port = server.stdout.readline().strip()
         assert port, "the S3 server did not start"
         yield f"http://127.0.0.1:{port}"
     finally:
         server.stdin.close()
-        server.wait(timeout=30)
+        server.stdout.read()  # its end is the server's
         server.stdout.close()
 
 
