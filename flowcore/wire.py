@@ -98,7 +98,7 @@ class OrderWriter:
             for number, order in orders:
                 key = (
                     id(order.component), id(order.code), id(order.settings), id(order.storage_options),
-                    order.pipeline_root, order.seal_always,
+                    order.pipeline_root, order.seal_always, order.fetch_cache, order.fetch_cache_bytes,
                 )  # fmt: skip
                 head = known.get(key)
                 if head is None:
@@ -142,7 +142,7 @@ class OrderReader:
                 shared = head["order"] = WorkOrder.from_json(head["head"])
             order = WorkOrder(
                 attempt_id, task, shared.component, arguments, {}, shared.code, output_uri, shared.pipeline_root,
-                shared.storage_options, shared.settings, shared.seal_always,
+                shared.storage_options, shared.settings, shared.seal_always, None, shared.fetch_cache, shared.fetch_cache_bytes,
             )  # fmt: skip
             if artifacts:
                 order.artifacts = WorkOrder.from_json({**head["head"], "artifacts": artifacts}).artifacts

@@ -100,11 +100,12 @@ class Stores:
 
     def private_dir(self) -> str:
         """A directory for worker processes, which goes with ``close``."""
-        if self._made is None:
-            import tempfile
+        import tempfile
 
-            self._made = tempfile.mkdtemp(prefix="flowcore-workers-")
-        return self._made
+        with self._lock:
+            if self._made is None:
+                self._made = tempfile.mkdtemp(prefix="flowcore-workers-")
+            return self._made
 
     def close(self) -> None:
         for store in self._open.values():
