@@ -30,16 +30,20 @@ def save_model(artifact: Artifact, model: Any, format: str | None) -> None:
         ArtifactError: it cannot be saved, the format is not known or does not fit, or the artifact is an input.
         StorageError: the disk is full, or cannot be written.
     """
-    chosen = format or _format_of(model)
-    if chosen not in _MODELS:
-        raise ArtifactError(f"artifact {artifact.name!r}: format {chosen!r} is not known; use one of {listed(_MODELS)}")
-    try:
-        _MODELS[chosen].dump(model, artifact)
-    except FlowcoreError:
-        raise
-    except Exception as error:
-        text = f"artifact {artifact.name!r}: this {type(model).__qualname__} cannot be saved with {chosen}: {error}"
-        raise ArtifactError(f"{text}; use the model's own way of saving, to .path") from error
+    if format is not None and format not in _MODELS:
+        raise ArtifactError(f"artifact {artifact.name!r}: format {format!r} is not known; use one of {listed(_MODELS)}")
+    chosen, *others = [format] if format is not None else _formats_of(model)
+    while True:
+        try:
+            _MODELS[chosen].dump(model, artifact)
+            break
+        except FlowcoreError:
+            raise
+        except Exception as error:
+            if not others:
+                text = f"artifact {artifact.name!r}: this {type(model).__qualname__} cannot be saved with {chosen}: {error}"
+                raise ArtifactError(f"{text}; use the model's own way of saving, to .path") from error
+            chosen = others.pop(0)
     kind = _tensors(model) if chosen == "safetensors" else f"{type(model).__module__}.{type(model).__qualname__}"
     noted(artifact, format=chosen, version=_MODELS[chosen].version, kind=kind, made_with=_made_with(model))
 
@@ -71,10 +75,10 @@ def load_model(artifact: Artifact) -> Any:
         raise ArtifactError(f"{text}; install what its task had, in the same versions ({made})") from error
 
 
-def _format_of(model: Any) -> str:
-    if _tensors(model) and _installed("safetensors"):
-        return "safetensors"
-    return "joblib" if _installed("joblib") else "pickle"
+def _formats_of(model: Any) -> list[str]:
+    """What to save ``model`` with; safetensors refuses tensors that share memory, as those of tied layers do."""
+    pickled = "joblib" if _installed("joblib") else "pickle"
+    return ["safetensors", pickled] if _tensors(model) and _installed("safetensors") else [pickled]
 
 
 def _made_with(model: Any) -> list[str]:

@@ -64,7 +64,7 @@ def _write_parquet(data: Any, file: HashedFile) -> None:
 def _check_parquet(data: Any) -> None:
     """Refuse what Parquet files do not keep; what can be cast back is by ``_open_parquet``."""
     pa, parquet = package("pyarrow"), package("pyarrow.parquet")
-    if not data.schema.names and getattr(data, "num_rows", 0):
+    if not data.schema.names and isinstance(data, pa.Table) and data.num_rows:
         raise ArtifactError("without a column its rows would be lost; use format='arrow'")
     empty = pa.BufferOutputStream()
     parquet.write_table(data.schema.empty_table(), empty)

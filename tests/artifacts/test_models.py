@@ -108,6 +108,19 @@ def test_tensors_are_pickled_without_safetensors(local, monkeypatch: pytest.Monk
     assert output.metadata["flowcore"]["format"] == "joblib"
 
 
+def test_what_safetensors_refuses_is_pickled_unless_it_was_asked_for(local, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("some tensors share memory")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", refuse)
+    output = local.output("model", "system.Model")
+    output.save({"w": np.arange(3)})
+    assert output.metadata["flowcore"]["format"] == "joblib"
+    with pytest.raises(ArtifactError, match="this dict cannot be saved with safetensors: some tensors share memory"):
+        output.save({"w": np.arange(3)}, format="safetensors")
+    assert not Path(output.path).exists()
+
+
 def test_what_are_no_tensors_is_refused_for_safetensors(local) -> None:
     with pytest.raises(ArtifactError, match="this list is not a dict of numpy arrays or torch tensors of numbers; use format="):
         local.output("model", "system.Model").save([1], format="safetensors")
