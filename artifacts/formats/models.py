@@ -5,10 +5,12 @@ Only what was recorded as saved here is ever unpickled; files of unknown origin 
 
 from __future__ import annotations
 
+import os
 import pickle
 import platform
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from flowcore.artifacts.formats.registry import Record, listed, package, type_name
@@ -136,7 +138,13 @@ def _dump_safetensors(model: Any, artifact: Artifact) -> None:
     if kind == "numpy.ndarray":
         # It writes an array's memory as it lies, in whatever order.
         model = {name: value if value.flags.c_contiguous else value.copy(order="C") for name, value in model.items()}
-    save(dict(model), new_path(artifact))
+    path = new_path(artifact)
+    try:
+        save(dict(model), path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(path)
+        raise
 
 
 def _load_safetensors(path: str, record: Record) -> Any:

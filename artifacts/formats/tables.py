@@ -52,11 +52,13 @@ def _write_parquet(data: Any, file: HashedFile) -> None:
             return
         # Each call makes a row group of its own, and small ones are slow to read.
         held: list[Any] = []
+        held_bytes = 0
         for batch in data:
             held.append(batch)
-            if sum(part.nbytes for part in held) >= _ROW_GROUP_BYTES:
+            held_bytes += batch.nbytes
+            if held_bytes >= _ROW_GROUP_BYTES:
                 writer.write_table(pa.Table.from_batches(held, data.schema))
-                held = []
+                held, held_bytes = [], 0
         if held:
             writer.write_table(pa.Table.from_batches(held, data.schema))
 
