@@ -6,9 +6,10 @@ are started when first needed, serve one order after another, and end when their
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from flowcore.capture import capturing
@@ -18,6 +19,8 @@ from flowcore.executors.budget import usable_cores
 from flowcore.executors.dispatch import Dispatch, Entry
 from flowcore.executors.local_processes import Place, ProcessPool
 from flowcore.executors.local_threads import ThreadPool
+from flowcore.graph import Pipeline
+from flowcore.surroundings import Sources, Value, check_tasks, sweep
 from flowcore.worker import Stores, run_order
 
 Mode = Literal["inline", "threads", "processes"]
@@ -31,18 +34,30 @@ class LocalExecutor(Executor):
         mode: "inline" runs bodies one by one on the thread that called ``run``; "threads" (the default) and "processes" run up
             to ``workers`` at once.
         workers: how many bodies may run at once; by default the number of usable cores. Inline has one.
+        secrets, config_maps: what tasks use, as ``{"name": {"key": value}}``, where a value is a text, ``{"env": NAME}`` or
+            ``{"file": path}``; the last two are looked up where the body runs.
+        volumes: the folder of this machine that stands for each persistent volume claim.
 
     Raises:
-        UsageError: an unknown mode, or fewer than one worker.
+        UsageError: an unknown mode, fewer than one worker, or no such mappings.
     """
 
     name = "local"
 
-    def __init__(self, mode: Mode = "threads", workers: int | None = None) -> None:
+    def __init__(
+        self,
+        mode: Mode = "threads",
+        workers: int | None = None,
+        *,
+        secrets: Mapping[str, Mapping[str, Value]] | None = None,
+        config_maps: Mapping[str, Mapping[str, Value]] | None = None,
+        volumes: Mapping[str, str | os.PathLike[str]] | None = None,
+    ) -> None:
         if mode not in _STRATEGIES:
             raise UsageError(f"LocalExecutor(mode={mode!r}): the modes are {', '.join(_STRATEGIES)}")
         if workers is not None and (not isinstance(workers, int) or workers < 1):
             raise UsageError(f"LocalExecutor(workers={workers!r}): wants a whole number from 1 on")
+        self.sources = Sources(secrets or {}, config_maps or {}, volumes or {})
         self.mode = mode
         self.workers = 1 if mode == "inline" else workers or usable_cores()
         self.in_process = mode != "processes"
@@ -54,8 +69,11 @@ class LocalExecutor(Executor):
     def __repr__(self) -> str:
         return f"LocalExecutor(mode={self.mode!r}, workers={self.workers})"
 
+    def check(self, pipeline: Pipeline) -> None:
+        check_tasks(pipeline, self.sources, type(self).__name__)
+
     def open(self, report: Report) -> None:
-        self._strategy = _STRATEGIES[self.mode](report, self.workers)
+        self._strategy = _STRATEGIES[self.mode](report, self.workers, self.sources)
 
     def submit(self, order: WorkOrder) -> None:
         (self._strategy or self._opened()).submit(order)
@@ -71,6 +89,7 @@ class LocalExecutor(Executor):
         if self._strategy is not None:
             self._strategy.close()
             self._strategy = None
+            sweep()
 
     def _opened(self) -> _Inline | _Workers:
         if self._strategy is None:
@@ -81,11 +100,11 @@ class LocalExecutor(Executor):
 class _Inline:
     """Orders wait in a queue; ``work`` runs the next one on the caller's thread."""
 
-    def __init__(self, report: Report, workers: int) -> None:
+    def __init__(self, report: Report, workers: int, sources: Sources) -> None:
         self._report = report
         self._waiting: deque[WorkOrder] = deque()
         self._known: set[str] = set()
-        self._stores = Stores()
+        self._stores = Stores(sources=sources)
         self._capture = capturing()
         self._capture.__enter__()
 
@@ -130,13 +149,13 @@ class _Inline:
 class _Workers:
     """Bodies in threads or processes: one dispatch for both, so that ``workers`` bounds what runs at all."""
 
-    def __init__(self, report: Report, workers: int, kind: Place | None) -> None:
+    def __init__(self, report: Report, workers: int, kind: Place | None, sources: Sources) -> None:
         self._report = report
         self._kind = kind
         self._lock = threading.Lock()
         self._dispatch = Dispatch(workers)
-        self._threads = ThreadPool(report, self._dispatch, self._lock, self._freed)
-        self._processes = ProcessPool(report, self._dispatch, self._lock, self._look)
+        self._threads = ThreadPool(report, self._dispatch, self._lock, self._freed, sources)
+        self._processes = ProcessPool(report, self._dispatch, self._lock, self._look, sources)
         self._closed = False
         self._capture = capturing()
         self._capture.__enter__()
@@ -199,8 +218,8 @@ class _Workers:
         self._capture.__exit__(None, None, None)
 
 
-_STRATEGIES: dict[str, Callable[[Report, int], _Inline | _Workers]] = {
+_STRATEGIES: dict[str, Callable[[Report, int, Sources], _Inline | _Workers]] = {
     "inline": _Inline,
-    "threads": lambda report, workers: _Workers(report, workers, None),
-    "processes": lambda report, workers: _Workers(report, workers, Place()),
+    "threads": lambda report, workers, sources: _Workers(report, workers, None, sources),
+    "processes": lambda report, workers, sources: _Workers(report, workers, Place(), sources),
 }

@@ -19,6 +19,7 @@ from typing import Any
 from flowcore.executor import Event, Finished, Lost, Outcome, Output, Report, Started, Status
 from flowcore.executors.dispatch import Dispatch, Entry, Hand
 from flowcore.executors.worker_process import WorkerProcess
+from flowcore.surroundings import Sources, masks_of
 from flowcore.wire import event_of
 from flowcore.worker import Stores, task_error
 
@@ -55,7 +56,9 @@ class _Worker:
 class ProcessPool:
     """Worker processes, as many busy ones as the dispatch has slots, and as many idle ones as that."""
 
-    def __init__(self, report: Report, dispatch: Dispatch, lock: threading.Lock, look: Callable[[], None]) -> None:
+    def __init__(
+        self, report: Report, dispatch: Dispatch, lock: threading.Lock, look: Callable[[], None], sources: Sources
+    ) -> None:
         self._report = report
         self._dispatch = dispatch
         self._lock = lock
@@ -67,6 +70,7 @@ class ProcessPool:
         self._lost: list[Event] = []
         #: Where the processes keep files meanwhile: they are killed, so it is removed here.
         self._stores = Stores()
+        self._sources = sources
         self._number = 0
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -115,7 +119,8 @@ class ProcessPool:
         environment = dict(place.environment)
         if gpus:
             environment.setdefault("CUDA_VISIBLE_DEVICES", ",".join(gpus))
-        worker = _Worker(WorkerProcess(self._stores.private_dir(), place.python, place.sys_path, environment), place, gpus)
+        process = WorkerProcess(self._stores.private_dir(), place.python, place.sys_path, environment, self._sources)
+        worker = _Worker(process, place, gpus)
         worker.hand = hand
         self._by_hand[hand] = worker
         self._workers.append(worker)
@@ -328,7 +333,8 @@ class ProcessPool:
         begun = [entry for number, entry in worker.numbers.items() if number not in back]
         for stream, text in worker.process.raw():
             if begun:
-                events.append(Output(begun[-1].order.attempt_id, stream, text))
+                order = begun[-1].order
+                events.append(Output(order.attempt_id, stream, masks_of(order.settings, self._sources)(text)))
         # A worker that never told anything may never do: what it was given is lost, so that somebody counts.
         lost = begun if worker.told and not self._closed else list(worker.numbers.values())
         again = [entry for entry in worker.numbers.values() if entry not in lost]

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from flowcore.executors.dispatch import Entry
 from flowcore.serving import REGION_BYTES, REGION_HEAD, TOKEN
+from flowcore.surroundings import NO_SOURCES, Sources
 from flowcore.wire import Frames, OrderWriter, encode, frame, read_events
 
 
@@ -30,6 +31,7 @@ class WorkerProcess:
         python: its interpreter; by default this one.
         sys_path: what it finds before its own modules; by default what this process does.
         environment: variables that it has besides those of this process.
+        sources: where the secrets of its orders come from; it gets them over its socket.
 
     Raises:
         OSError: it cannot be started.
@@ -41,6 +43,7 @@ class WorkerProcess:
         python: str | None = None,
         sys_path: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
+        sources: Sources = NO_SOURCES,
     ) -> None:
         self._writer = OrderWriter()
         self._frames = Frames()
@@ -81,7 +84,8 @@ class WorkerProcess:
         self.pid = self._process.pid
         self.where = f"pid {self.pid}"
         self.connection.setblocking(False)
-        self._send(frame(encode({"sys_path": path, "environment": {**wanted, **seen}, "private_dir": private_dir})))
+        hello = {"sys_path": path, "environment": {**wanted, **seen}, "private_dir": private_dir, "sources": sources.to_json()}
+        self._send(frame(encode(hello)))
 
     def hand(self, entries: list[tuple[int, Entry]]) -> None:
         """Hand orders over by number.

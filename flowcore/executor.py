@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from flowcore.artifacts.types import ArtifactRef
-from flowcore.graph import NO_SETTINGS, CodeRef, Component, Settings
+from flowcore.graph import NO_SETTINGS, CodeRef, Component, Pipeline, Settings
 from flowcore.graph.serialization import component_from_text, component_to_text, settings_from_text, settings_to_text
 
 ORDER_FORMAT = 1
@@ -268,6 +268,13 @@ class Executor(ABC):
     uses_callers_thread: bool = False
     #: How many iterations of one loop may be open at once. More than it can run keeps it busy; each costs memory.
     open_iterations: int = 10_000
+
+    def check(self, pipeline: Pipeline) -> None:  # noqa: B027  most executors have what tasks want
+        """Refuse, before a run, what its tasks want and this executor does not have.
+
+        Raises:
+            RefusedError: names each task and what is missing, with what to do.
+        """
 
     @abstractmethod
     def open(self, report: Report) -> None:

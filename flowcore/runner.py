@@ -59,6 +59,7 @@ def check_runnable(pipeline: Pipeline, executor: Executor, root: str) -> None:
         implementation = component.implementation
         assert isinstance(implementation, PythonFunction)
         _check_packages(component, implementation.packages)
+    executor.check(pipeline)
 
 
 def _check_packages(component: Component, packages: tuple[str, ...]) -> None:

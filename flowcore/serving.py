@@ -20,6 +20,7 @@ from collections import deque
 from typing import Any
 
 from flowcore.executor import Event, Finished, Outcome, Output, Started, Status, WorkOrder
+from flowcore.surroundings import Baseline, Sources
 from flowcore.wire import Frames, OrderReader, event_text, frame
 
 TOKEN = struct.Struct("=Q")
@@ -177,7 +178,8 @@ def serve(connection_fd: int, token_fd: int, life_fd: int, region_fd: int) -> No
     watcher = Watcher(life_fd, told)
     reader = OrderReader()
     raw = Raw()
-    stores = Stores(hello["private_dir"])
+    stores = Stores(hello["private_dir"], Sources.from_json(hello["sources"]))
+    baseline = stores.baseline = Baseline()
     where = f"pid {os.getpid()}"
     orders: deque[tuple[int, WorkOrder | Exception]] = deque()
     current: list[Any] = ["", 0]
@@ -223,7 +225,11 @@ def serve(connection_fd: int, token_fd: int, life_fd: int, region_fd: int) -> No
             except KeyboardInterrupt as error:
                 outcome = Outcome(Status.FAILED, error=task_error(error))
             attempt_id, current[0] = order.attempt_id, ""
+            baseline.restore()
+            masks, stores.masks = stores.masks, None
             for stream, text in raw.take():
+                if masks is not None:
+                    text = masks(text)
                 told.add(event_text(number, Output(attempt_id, stream, text)))
             try:
                 text = event_text(number, Finished(attempt_id, outcome))
