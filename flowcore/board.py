@@ -96,7 +96,7 @@ class Board:
         """
         records, run_id = self.run._records, self.run.run_id
         # The run's state first: where it has ended, all that follows is final.
-        self.state = self.run.state
+        self.state = looks.run_state(records, run_id)
         self.tasks = {look.path: look for look in looks.states(records, run_id, self._paths)}
         for spot in self._loops:
             self._count(spot)
@@ -226,7 +226,7 @@ def _value(run: Run, scope: str, binding: Binding) -> Any:
     if isinstance(binding, TaskOutput):
         found = run._records.tasks(run.run_id, f"{scope}/{binding.task}" if scope else binding.task)[0].outputs[binding.port]
     elif isinstance(binding, ScopeInput) and not scope:
-        found = run.arguments[binding.name]
+        found = run._stored(run.row().arguments)[binding.name]
     elif isinstance(binding, ScopeInput):
         found = _value(run, scope.rpartition("/")[0], dict(task_at(run.pipeline, scope).inputs)[binding.name])
     else:

@@ -61,6 +61,23 @@ def states(records: Records, run_id: str, paths: list[str]) -> list[TaskLook]:
     return [_look(row) for row in records._rows(query, records._key(run_id), to_json(paths))]
 
 
+def all_tasks(records: Records, run_id: str) -> list[TaskLook]:
+    """Where every task of a run stands, in the order in which they started."""
+    query = f"SELECT {_COLUMNS} FROM tasks WHERE run = ? ORDER BY started_at IS NULL, started_at, path"
+    return [_look(row) for row in records._rows(query, records._key(run_id))]
+
+
+def outputs(records: Records, run_id: str, paths: list[str]) -> dict[str, dict[str, Any]]:
+    """The encoded output parameters of the tasks at ``paths``."""
+    query = "SELECT path, outputs FROM tasks WHERE run = ? AND path IN (SELECT value FROM json_each(?)) AND outputs IS NOT NULL"
+    return {path: json.loads(text) for path, text in records._rows(query, records._key(run_id), to_json(paths))}
+
+
+def run_state(records: Records, run_id: str) -> str:
+    """The state of a run."""
+    return str(records._rows("SELECT state FROM runs WHERE run = ?", records._key(run_id))[0][0])
+
+
 def loop_counts(records: Records, run_id: str, loop: str, body: int) -> LoopCounts:
     """What the iterations of the loop at path ``loop`` have come to; ``body`` is how many tasks its body has."""
     query = (

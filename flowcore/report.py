@@ -14,9 +14,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from flowcore import looks
 from flowcore.graph import Dag
 from flowcore.graph.walk import task_at
-from flowcore.records import RunRow, TaskRow
+from flowcore.looks import TaskLook
+from flowcore.records import RunRow
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -76,7 +78,7 @@ def _print_summary(run: Run, console: Console, *, full: bool) -> None:
     from rich.text import Text
 
     row = run.row()
-    rows = {task.path: task for task in run._records.tasks(run.run_id)}
+    rows = {task.path: task for task in looks.all_tasks(run._records, run.run_id)}
     listed = list(_summary_rows(run, rows, full=full))
     mark, style = mark_of(row.state)
     seconds = None if row.started_at is None or row.finished_at is None else row.finished_at - row.started_at
@@ -87,7 +89,7 @@ def _print_summary(run: Run, console: Console, *, full: bool) -> None:
     console.print(_task_table(listed, run.metrics()))
     for path, error in run.failures.items():
         _print_failure(run, console, path, error.type, error.message, error.traceback, full=full)
-    _print_outputs(run, console, rows, [row.path for row in listed])
+    _print_outputs(run, console, [row.path for row in listed])
     console.print()
     place = run._records.path
     record = "in memory, gone with the run's object" if place is None else _near(place)
@@ -138,7 +140,7 @@ def _line(console: Console, text: Any) -> None:
     console.print(text, soft_wrap=True)
 
 
-def _summary_rows(run: Run, rows: dict[str, TaskRow], *, full: bool) -> Iterator[Row]:
+def _summary_rows(run: Run, rows: dict[str, TaskLook], *, full: bool) -> Iterator[Row]:
     begun: dict[str, set[int]] = {}
     failed: dict[str, set[int]] = {}
     for path, row in rows.items():
@@ -211,12 +213,13 @@ def _print_failure(run: Run, console: Console, path: str, kind: str, message: st
             _line(console, Text(f"    {line}"))
 
 
-def _print_outputs(run: Run, console: Console, rows: dict[str, TaskRow], listed: list[str]) -> None:
+def _print_outputs(run: Run, console: Console, listed: list[str]) -> None:
+    outputs = looks.outputs(run._records, run.run_id, listed)
     returned = [
         (path if name == "Output" else f"{path}.{name}", _short(repr(value), 200))
         for path in listed
         if not isinstance(task_at(run.pipeline, path).component.implementation, Dag)
-        for name, value in rows[path].outputs.items()
+        for name, value in outputs.get(path, {}).items()
     ]
     _print_pairs(console, "returned", returned)
     order = {path: place for place, path in enumerate(listed)}
