@@ -111,6 +111,8 @@ class Board:
             self.notes[path] = f"waits: {data['reason']}"
         elif kind == "reported":
             self.notes[path] = f"{data['name']} {number(data['value'])} at step {data['step']}"
+        elif data.get("state") == "WAITING" and data.get("reason"):
+            self.notes[path] = data["reason"]
         else:
             self.notes.pop(path, None)
 
@@ -178,13 +180,15 @@ class Board:
             return self.counts(look.path)
         if look.state in TERMINAL:
             return remark(look)
-        retries = f"attempt {look.attempt}" if look.attempt > 1 else ""
-        return ", ".join(part for part in (retries, self.notes.get(look.path, "")) if part)
+        note = self.notes.get(look.path, "")
+        if look.state == "WAITING" and look.attempt:
+            return ", ".join(part for part in (f"attempt {look.attempt} ended", note) if part)
+        return ", ".join(part for part in (f"attempt {look.attempt}" if look.attempt > 1 else "", note) if part)
 
 
 def seconds_of(look: TaskLook, now: float | None = None) -> float | None:
     """How long a task took, or has taken by ``now``; None where it has not begun."""
-    end = look.finished_at if look.state in TERMINAL else now
+    end = look.finished_at if look.state in TERMINAL else now if look.state == "RUNNING" else None
     return None if look.started_at is None or end is None else end - look.started_at
 
 
