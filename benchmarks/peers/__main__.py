@@ -162,8 +162,8 @@ def main(arguments: list[str]) -> None:
     console = Console(width=max(console.width, 170)) if not console.is_terminal else console
     console.print(table_of(rows, fan, chain))
     console.print(
-        f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load:.1f} at the start; medians of {rounds * repeats}, "
-        "libraries in turns. Only flowcore's runs are recorded.",
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load:.1f} at the start; "
+        f"medians of {rounds * repeats}, libraries in turns. Only flowcore's runs are recorded.",
         style="dim",
         highlight=False,
     )
