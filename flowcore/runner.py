@@ -123,6 +123,7 @@ class Driver:
         self._functions: dict[str, Callable[..., Any]] = dict(pipeline.functions)
         self._base = self._store.join(path_name(pipeline.name), run_id)
         self._thread = 0
+        self._opened = self._interrupted = False
         #: Held by the thread that takes a step: the loop's, or one that reports.
         self._step = threading.Lock()
         #: What the loop waits on while other threads take the steps: see ``_ring``.
@@ -159,47 +160,51 @@ class Driver:
         self._inbox.put(CancelRequested() if request == "cancel" else None)
         self._ring()
 
-    def drive(self) -> FinishRun:
-        """Run to the end. An interrupt of this thread cancels the run and is raised again at its end, a second one at once.
+    def open(self) -> None:
+        """Begin. ``close`` ends what this began, whatever happens between.
 
         Raises:
-            FlowcoreError: the record or the executor failed; what still ran was stopped.
+            FlowcoreError: the executor cannot be used.
         """
-        interrupt: KeyboardInterrupt | None = None
         self._recorder.run_state(RunStatus.RUNNING)
+        self._executor.open(self._report if self.on_callers_thread else self._heard)
+        self._opened = True
+
+    def drive(self) -> FinishRun:
+        """Run to the end. An interrupt of a body cancels the run and is raised again at its end, any other one at once.
+
+        Raises:
+            FlowcoreError: the record or the executor failed.
+        """
         self._thread = threading.get_ident()
+        self._open = True
         try:
-            self._executor.open(self._report if self.on_callers_thread else self._heard)
-            try:
-                self._open = True
-                with self._step:
-                    self._execute(self._state.start())
-                while self.finish is None:
-                    try:
-                        if interrupt is not None and not self._attempts and not self._ended and self._inbox.empty():
-                            break  # the interrupt came between two steps of ours: nothing is left that could report
-                        if self.on_callers_thread:
-                            self._loop()
-                        else:
-                            self._attend()
-                    except KeyboardInterrupt as pressed:
-                        if interrupt is not None:
-                            raise
-                        interrupt = pressed
-                        # At once, before the end of the body that it interrupted is taken in.
-                        with self._step:
-                            self._execute(self._state.handle(CancelRequested()))
-            finally:
-                with self._step:
-                    self._open = False
-                self._executor.close()
-        finally:
-            if self.finish is None:
-                self._recorder.run_state(RunStatus.CANCELED if interrupt else RunStatus.FAILED)
-        if interrupt is not None:
-            raise interrupt
+            with self._step:
+                self._execute(self._state.start())
+            if self.on_callers_thread:
+                self._loop()
+            else:
+                self._attend()
+        except KeyboardInterrupt:
+            self._interrupted = True
+            if not self._ended:
+                raise  # it came between two steps of ours, which cannot be gone on with
+            # At once, before the end of the body that it interrupted is taken in.
+            self._execute(self._state.handle(CancelRequested()))
+            self._loop()
+            raise
         assert self.finish is not None
         return self.finish
+
+    def close(self) -> None:
+        """Stop what still runs; a run that has not ended is recorded as canceled where it was interrupted, else as failed."""
+        with self._step:
+            self._open = False
+        if self._opened:
+            self._opened = False
+            self._executor.close()
+        if self.finish is None:
+            self._recorder.abandon(RunStatus.CANCELED if self._interrupted else RunStatus.FAILED)
 
     def _loop(self) -> None:
         inbox, ended, work, take, recorder = self._inbox, self._ended, self._executor.work, self._take, self._recorder
