@@ -17,6 +17,7 @@ from flowcore.executor import Executor
 from flowcore.graph import ArtifactType, Pipeline
 from flowcore.graph.checks import check_pipeline
 from flowcore.graph.walk import leaf_components
+from flowcore.limits import Limits, check_limits
 from flowcore.records import Records, RunRow
 from flowcore.run_state import RunStatus
 from flowcore.runner import Driver, check_runnable, new_run_id, outputs_to_json
@@ -59,6 +60,10 @@ class Client:
             Default: a temporary one for each run.
         fetch_cache_bytes: its bound, for either; what was used longest ago goes first, but nothing that a running task has
             open. Default: 10 GiB.
+        limits: how many tasks that name one with ``task.set_limit(name)`` run at once, over all runs of this client, in whichever
+            threads; who waits longest comes first. Two clients share none.
+        synchronous: "full" keeps what was recorded also when the machine loses its power, and is slower; "normal" keeps it when
+            the process dies.
     """
 
     def __init__(
@@ -70,6 +75,8 @@ class Client:
         *,
         fetch_cache: str | os.PathLike[str] | None = None,
         fetch_cache_bytes: int | None = None,
+        limits: Mapping[str, int] | None = None,
+        synchronous: Literal["normal", "full"] = "normal",
     ) -> None:
         if records is DEFAULT:
             records = os.environ.get("FLOWCORE_RECORDS") or DEFAULT_RECORDS
@@ -79,6 +86,10 @@ class Client:
         self.executor = executor
         self.fetch_cache = None if fetch_cache is None else os.fspath(fetch_cache)
         self.fetch_cache_bytes = fetch_cache_bytes
+        self._limits = Limits(limits)
+        if synchronous not in ("normal", "full"):
+            raise UsageError(f"synchronous={synchronous!r}: 'normal' or 'full'")
+        self._synchronous = synchronous
 
     def _store(self, root: str) -> ArtifactStore:
         return ArtifactStore(root, self.storage_options, cache_dir=self.fetch_cache, cache_bytes=self.fetch_cache_bytes)
@@ -226,10 +237,11 @@ class Client:
         given = pipeline_root if pipeline_root is not None else self.pipeline_root or getattr(pipeline, "pipeline_root", None)
         root = os.fspath(given or os.environ.get("FLOWCORE_PIPELINE_ROOT") or DEFAULT_ROOT)
         check_runnable(graph, chosen, root)
+        check_limits(graph, self._limits)
         store = self._store(root)
         if given or not chosen.in_process or any(leaf.touches_files for leaf in leaf_components(graph.root)):
             store.check()
-        records = Records(self.records)
+        records = Records(self.records, synchronous=self._synchronous)
         run_id = new_run_id()
         run = Run(run_id, graph, records, store)
         row = RunRow(
@@ -240,7 +252,10 @@ class Client:
             # Requests reach the driver, which is made after the recorder that delivers them.
             recorder = records.begin(row, graph.to_json(), on_failure, lambda kind: driver.hear(kind))  # noqa: PLW0108
             stop = on_failure == "stop"
-            driver = Driver(graph, values, run_id=run_id, executor=chosen, recorder=recorder, store=store, stop_on_failure=stop)
+            driver = Driver(
+                graph, values, run_id=run_id, executor=chosen, recorder=recorder, store=store, stop_on_failure=stop,
+                limits=self._limits,
+            )  # fmt: skip
             run._recorder = recorder
             run._cancel = driver.cancel
             driver.prepare()

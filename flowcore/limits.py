@@ -10,7 +10,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from flowcore.errors import UsageError
+from flowcore.errors import RefusedError, UsageError
+from flowcore.graph import Dag, Pipeline
 
 
 class Permit:
@@ -64,7 +65,7 @@ class Limits:
         return self._held[name]
 
     def ask(self, name: str, granted: Callable[[], object]) -> Permit:
-        """Ask for a place; where the permit's state is "waiting", ``granted`` is called later on the thread of who releases one."""
+        """Ask for a place; where its state is "waiting", ``granted`` is called later, on the thread of who releases one."""
         permit = Permit(self, name, granted)
         with self._lock:
             if self._held[name] < self._sizes[name]:
@@ -90,3 +91,23 @@ class Limits:
                     self._hold(following)
         if following is not None:
             following._grant()
+
+
+def check_limits(pipeline: Pipeline, limits: Limits) -> None:
+    """Refuse a pipeline with a task whose limit the client does not have.
+
+    Raises:
+        RefusedError: names the task, the limit and the remedy.
+    """
+    todo = [("", pipeline.dag)]
+    while todo:
+        prefix, dag = todo.pop()
+        for task in dag.tasks:
+            if isinstance(task.component.implementation, Dag):
+                todo.append((f"{prefix}{task.name}/", task.component.implementation))
+            elif (name := task.settings.limit) is not None and name not in limits:
+                known = ", ".join(map(repr, limits.names)) or "none"
+                raise RefusedError(
+                    f"task {prefix + task.name!r} counts against limit {name!r}, which this client lacks (it has {known}); "
+                    f"make it Client(limits={{{name!r}: 4}}) and run it there"
+                )

@@ -25,12 +25,15 @@ from flowcore.executor import Event, Executor, Finished, Lost, Output, Reported,
 from flowcore.graph import CodeRef, Component, Pipeline, PythonFunction
 from flowcore.graph.walk import leaf_components
 from flowcore.run_state import (
+    Ask,
     Cancel,
     CancelRequested,
     Command,
     Commit,
     FinishRun,
+    Granted,
     Moved,
+    Release,
     RunState,
     RunStatus,
     SetTimer,
@@ -41,6 +44,7 @@ from flowcore.run_state import (
 
 if TYPE_CHECKING:
     from flowcore.artifacts.store import ArtifactStore
+    from flowcore.limits import Limits, Permit
     from flowcore.recorder import RunRecorder
 
 
@@ -103,17 +107,20 @@ class Driver:
         recorder: RunRecorder,
         store: ArtifactStore,
         stop_on_failure: bool,
+        limits: Limits,
     ) -> None:
         self._pipeline = pipeline
         self._run_id = run_id
         self._executor = executor
         self._recorder = recorder
         self._store = store
+        self._limits = limits
+        self._permits: dict[str, Permit] = {}
         self._state = RunState(
             pipeline.root, arguments, run_id, stop_on_failure=stop_on_failure, open_iterations=executor.open_iterations
         )
         #: Everything that comes from other threads than the loop's: executor events, cancellations.
-        self._inbox: queue.SimpleQueue[Event | CancelRequested | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Event | CancelRequested | Granted | None] = queue.SimpleQueue()
         #: The ends of bodies that ran on the loop's own thread.
         self._ended: deque[Event] = deque()
         self._timers: list[tuple[float, str]] = []
@@ -141,6 +148,8 @@ class Driver:
             Commit: self._commit,
             Moved: self._moved,
             Cancel: self._cancel,
+            Ask: self._ask,
+            Release: self._release,
             SetTimer: self._set_timer,
             FinishRun: self._finish,
         }
@@ -203,6 +212,8 @@ class Driver:
         if self._opened:
             self._opened = False
             self._executor.close()
+        for permit in self._permits.values():
+            permit.release()
         if self.finish is None:
             self._recorder.abandon(RunStatus.CANCELED if self._interrupted else RunStatus.FAILED)
 
@@ -308,11 +319,11 @@ class Driver:
         for other in more:
             self._report(other)
 
-    def _take(self, event: Event | CancelRequested | None) -> None:
+    def _take(self, event: Event | CancelRequested | Granted | None) -> None:
         if event is None:
             return
         kind = type(event)
-        if kind is CancelRequested:
+        if kind is CancelRequested or kind is Granted:
             self._execute(self._state.handle(event))  # type: ignore[arg-type]
             return
         attempt_id = event.attempt_id  # type: ignore[union-attr]
@@ -451,6 +462,21 @@ class Driver:
     def _cancel(self, command: Cancel) -> None:
         self._executor.cancel(command.attempt_id)
         self._ring()  # places that became free are filled by the loop
+
+    def _ask(self, command: Ask) -> None:
+        key = command.key
+        permit = self._permits[key] = self._limits.ask(command.limit, lambda: self._granted(key))
+        if permit.state == "waiting":
+            self._recorder.waits(command.path, f"limit {command.limit!r}: its places are taken")
+        else:
+            self._granted(key)
+
+    def _granted(self, key: str) -> None:
+        self._inbox.put(Granted(key))
+        self._ring()
+
+    def _release(self, command: Release) -> None:
+        self._permits.pop(command.key).release()
 
     def _set_timer(self, command: SetTimer) -> None:
         timer = (time.monotonic() + command.seconds, command.key)
