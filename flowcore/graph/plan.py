@@ -13,8 +13,8 @@ class TaskPlan:
     """A task with its needs (places of siblings), its dependents and how each input is had."""
 
     __slots__ = (
-        "bound", "certain", "children", "constants", "dependents", "limit", "linked", "loop", "name", "needs", "outputs", "passed",
-        "required", "settings", "task", "timeout_seconds",
+        "bound", "certain", "children", "constants", "dependents", "limit", "linked", "loop", "name", "needs", "outputs",
+        "passed", "required", "settings", "task", "timeout_seconds",
     )  # fmt: skip
 
     def __init__(self, task: Task, places: dict[str, int]) -> None:
