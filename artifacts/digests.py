@@ -83,8 +83,10 @@ def digest_entries(is_directory: bool, files: Iterable[tuple[str, int, str]]) ->
     return Contents(sum(size for _, size, _ in listed), lines.hexdigest(), True)
 
 
-def digest_path(path: str, what: str) -> Contents | None:
+def digest_path(path: str, what: str, written: Contents | None = None) -> Contents | None:
     """Read everything at ``path``; None where nothing is there.
+
+    ``written`` is what was hashed while it was written: it is taken where the file's size, mtime and inode are still those.
 
     Raises:
         ArtifactError: a file changed while it was read, or something is neither a file nor a directory.
@@ -93,6 +95,8 @@ def digest_path(path: str, what: str) -> Contents | None:
     if found is None:
         return None
     is_directory, entries = found
+    if written is not None and not is_directory and entries[0][2:] == (written.size_bytes, written.mtime_ns, written.inode):
+        return written
     hashes = _hashes(entries, what)
     files = [(entry.relative, entry.size_bytes, sha256) for entry, sha256 in zip(entries, hashes, strict=True)]
     contents = digest_entries(is_directory, files)

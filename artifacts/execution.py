@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from flowcore.artifacts.digests import Contents
 from flowcore.artifacts.local_files import LocalFiles
 from flowcore.artifacts.places import check_segment, local_path, writing
-from flowcore.artifacts.types import ARTIFACT_TYPES, Artifact, ArtifactRef
+from flowcore.artifacts.types import ARTIFACT_TYPES, NOTE, Artifact, ArtifactRef
 from flowcore.errors import ArtifactError, InternalError
 
 if TYPE_CHECKING:
@@ -73,11 +73,13 @@ class Execution:
         """
         _, name, place = self._outputs.get(id(artifact), (artifact, artifact.name, None))
         metadata = _plain_metadata(name, artifact.metadata)
+        if artifact._note is not None:
+            metadata.setdefault(NOTE, artifact._note)
         if place is None or (artifact._external and artifact.uri not in (place, f"{self.uri}/{name}")):
             return self._external(artifact, name, metadata)
         uri = f"{self.uri}/{name}"
         source = place if artifact.custom_path is None else os.path.abspath(artifact.custom_path)
-        found: Contents | None = self._files.keep(source, uri, name)
+        found: Contents | None = self._files.keep(source, uri, name, artifact._written)
         ref = ArtifactRef(name, artifact.schema_title, uri, metadata)
         if found is not None:
             ref.size_bytes, ref.sha256, ref.is_directory, ref.mtime_ns, ref.inode = found

@@ -64,7 +64,9 @@ class FetchCache:
         """
         if self._pid != os.getpid():
             self._start()  # after a fork: the parent's pins and locks are its own
-        with self._lock, writing(self.folder), self._locked(exclusive=False):
+        with self._lock, writing(self.folder), self._locked(exclusive=not self._own):
+            if not self._own:
+                self._pinned_elsewhere()  # removes the files of processes that were killed
             self._settle()
             held = self._held.setdefault(holder, set())
             if key not in held:
@@ -158,7 +160,7 @@ class FetchCache:
         """(bytes that stay or come, what was put aside to be removed); the caller holds the lock exclusively."""
         entries = sorted(self._entries())
         total = coming_bytes + sum(size for _, size, _ in entries)
-        pinned, victims = self._pinned(), self._leftovers()
+        pinned, victims = {*self._pins, *self._pinned_elsewhere()}, self._leftovers()
         for _, size_bytes, key in entries:
             if total <= self.max_bytes * _KEEP:
                 break
@@ -183,8 +185,9 @@ class FetchCache:
     def _leftovers(self) -> list[str]:
         return [child.path for child in _children(self.folder) if child.name.startswith(".old-")]
 
-    def _pinned(self) -> set[str]:
-        pinned = set(self._pins)
+    def _pinned_elsewhere(self) -> set[str]:
+        """What other processes, or others here, have pinned; the caller holds the lock exclusively."""
+        pinned: set[str] = set()
         for child in _children(os.path.join(self.folder, ".pins")):
             if any(path == child.path for _, path in self._own):
                 continue

@@ -76,8 +76,8 @@ class LocalFiles:
             os.makedirs(os.path.dirname(uri), exist_ok=True)
         return uri
 
-    def keep(self, source: str, uri: str, what: str) -> Contents | None:
-        """Seal what lies at ``source`` as ``uri``; None where nothing is there."""
+    def keep(self, source: str, uri: str, what: str, written: Contents | None = None) -> Contents | None:
+        """Seal what lies at ``source`` as ``uri``; None where nothing is there. ``written``: see ``digest_path``."""
         with writing(uri):
             found = scan(source, what)
             if found is None:
@@ -85,7 +85,7 @@ class LocalFiles:
             if os.path.abspath(source) != uri:
                 _copy_in(source, uri, found[0], what)
             make_read_only(uri, what)
-            return digest_path(uri, what)
+            return digest_path(uri, what, written)
 
     def fetch(self, ref: ArtifactRef, cache: FetchCache | None, holder: str) -> str:
         """The artifact's own place, once what lies there is known to be what was recorded."""

@@ -112,8 +112,8 @@ class RemoteFiles:
             os.makedirs(folder, exist_ok=True)
         return os.path.join(folder, file_name(uri))
 
-    def keep(self, source: str, uri: str, what: str) -> Contents | None:
-        """Upload what lies at ``source`` as ``uri``, hashed on the way; None where nothing is there."""
+    def keep(self, source: str, uri: str, what: str, written: Contents | None = None) -> Contents | None:
+        """Upload what lies at ``source`` as ``uri``, hashed on the way, whatever was ``written``; None where nothing is there."""
         with writing(uri):
             found = scan(source, what)
         if found is None:

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from flowcore.artifacts.digests import Contents
+
+#: The key of the metadata under which ``write`` and ``save`` keep what reading needs.
+NOTE = "flowcore"
 
 
 @dataclass(slots=True)
@@ -57,6 +63,9 @@ class Artifact:
         self._fetch: Callable[[], str] | None = None
         self._external = False
         self._ref: ArtifactRef | None = None
+        #: What ``write`` and ``save`` noted, and what they know of the file that they wrote.
+        self._note: dict[str, Any] | None = None
+        self._written: Contents | None = None
 
     @property
     def uri(self) -> str:
@@ -92,6 +101,36 @@ class Artifact:
         """Read and write the contents at ``path`` without changing the URI."""
         self.custom_path = path
 
+    def write(self, data: Any, *, format: str | None = None) -> None:
+        """Write tables, arrays, JSON, text, bytes or a figure to ``path``, and note in the metadata what ``read`` needs.
+
+        Known are ``pandas.DataFrame`` and ``Series``, ``polars.DataFrame`` and ``LazyFrame`` (collected), ``pyarrow.Table``,
+        ``RecordBatch`` and ``RecordBatchReader`` (batch by batch), ``numpy.ndarray``, ``dict`` and ``list`` (as JSON), ``str``,
+        ``bytes``, ``bytearray`` and matplotlib's ``Figure``. ``format`` is "arrow" (Arrow IPC, the default) or "parquet" for
+        tables, and "png" (the default), "svg" or "pdf" for figures; everything else has one format.
+
+        Raises:
+            ArtifactError: the type or the format is not known, and the message lists what is; or the data does not fit.
+            StorageError: the disk is full, or cannot be written.
+        """
+        from flowcore.artifacts.formats import write_artifact
+
+        write_artifact(self, data, format)
+
+    def read(self, as_: str | None = None) -> Any:
+        """What ``write`` was given, of the same type; of a figure the bytes of its image.
+
+        Local Arrow files and arrays are memory-mapped. Tables can be read ``as_`` "arrow", "batches" (a RecordBatchReader),
+        "pandas", "polars" or "numpy", a PNG image as "numpy", and every file as "bytes". A file that ``write`` did not write is
+        read where it is Arrow, Parquet, .npy or JSON by its first bytes or has such a suffix, or ends in .csv.
+
+        Raises:
+            ArtifactError: how it was written is not known, or it cannot be read as that; the message says what to use instead.
+        """
+        from flowcore.artifacts.formats import read_artifact
+
+        return read_artifact(self, as_)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Artifact):
             return NotImplemented
@@ -108,26 +147,6 @@ class Dataset(Artifact):
 
     schema_title = "system.Dataset"
 
-    def write(self, data: Any, *, format: str | None = None) -> None:
-        """Write a pandas DataFrame or a pyarrow Table; ``format`` is "arrow" (Arrow IPC, the default) or "parquet".
-
-        Raises:
-            ArtifactError: the type or the format is not known; the message lists what is.
-        """
-        from flowcore.artifacts.formats import write_dataset
-
-        write_dataset(self, data, format)
-
-    def read(self) -> Any:
-        """What ``write`` was given, of the same type; an Arrow table is memory-mapped where the file is local.
-
-        Raises:
-            ArtifactError: it was not written by ``write``; the message says what to use instead.
-        """
-        from flowcore.artifacts.formats import read_dataset
-
-        return read_dataset(self)
-
 
 class Model(Artifact):
     """A trained model."""
@@ -142,17 +161,24 @@ class Model(Artifact):
     def framework(self, framework: str) -> None:
         self.metadata["framework"] = framework
 
-    def save(self, model: Any) -> None:
-        """Save any picklable object, through joblib where it is installed, else pickle."""
-        from flowcore.artifacts.formats import save_model
+    def save(self, model: Any, *, format: str | None = None) -> None:
+        """Save a dict of numpy arrays or torch tensors with safetensors, anything else pickled, through joblib where installed.
 
-        save_model(self, model)
-
-    def load(self) -> Any:
-        """What ``save`` was given. Unpickles: load only what you trust.
+        ``format`` chooses among "safetensors", "joblib" and "pickle".
 
         Raises:
-            ArtifactError: it was not written by ``save``; the message says what to use instead.
+            ArtifactError: it cannot be saved so.
+            StorageError: the disk is full, or cannot be written.
+        """
+        from flowcore.artifacts.formats import save_model
+
+        save_model(self, model, format)
+
+    def load(self) -> Any:
+        """What ``save`` was given. Unless it was saved with safetensors this unpickles: load only what you trust.
+
+        Raises:
+            ArtifactError: it was not written by ``save``, or what it needs is not installed; the message says what to do.
         """
         from flowcore.artifacts.formats import load_model
 
@@ -176,4 +202,18 @@ class Metrics(Artifact):
         self.metadata[metric] = plain
 
 
-ARTIFACT_TYPES: dict[str, type[Artifact]] = {kind.schema_title: kind for kind in (Artifact, Dataset, Model, Metrics)}
+class HTML(Artifact):
+    """A page to look at; ``write`` takes its text."""
+
+    schema_title = "system.HTML"
+
+
+class Markdown(Artifact):
+    """A text to look at; ``write`` takes it."""
+
+    schema_title = "system.Markdown"
+
+
+ARTIFACT_TYPES: dict[str, type[Artifact]] = {
+    kind.schema_title: kind for kind in (Artifact, Dataset, Model, Metrics, HTML, Markdown)
+}

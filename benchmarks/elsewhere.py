@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 Measure = Callable[[Any, "Sizes"], Iterable[Figure]]
 
 
-def _row(what: str, module: str, measure: Measure) -> Callable[[Sizes], Iterator[Figure]]:
-    def row(sizes: Sizes) -> Iterator[Figure]:
+def row(what: str, module: str, measure: Measure) -> Callable[[Sizes], Iterator[Figure]]:
+    """The row that calls ``measure`` with the module, or says why it cannot."""
+
+    def measured(sizes: Sizes) -> Iterator[Figure]:
         try:
             found = importlib.import_module(module)
         except ModuleNotFoundError as error:
@@ -24,7 +26,7 @@ def _row(what: str, module: str, measure: Measure) -> Callable[[Sizes], Iterator
             return
         yield from measure(found, sizes)
 
-    return row
+    return measured
 
 
 def _import_cost(module: Any, sizes: Sizes) -> Iterator[Figure]:
@@ -60,7 +62,7 @@ def _executors(module: Any, sizes: Sizes) -> Iterator[Figure]:
         yield Figure(f"executor alone, chain of {sizes.chain:,}, {mode}", "µs/order", chain)
 
 
-import_cost = _row("import flowcore", "benchmarks.embedding", _import_cost)
-arrow_table = _row("Arrow table, write and read", "benchmarks.arrow", _arrow_table)
-s3_file = _row("a file through s3", "benchmarks.storage", _s3_file)
-executors = _row("executors alone", "benchmarks.executors", _executors)
+import_cost = row("import flowcore", "benchmarks.embedding", _import_cost)
+arrow_table = row("Arrow table, write and read", "benchmarks.arrow", _arrow_table)
+s3_file = row("a file through s3", "benchmarks.storage", _s3_file)
+executors = row("executors alone", "benchmarks.executors", _executors)

@@ -6,6 +6,7 @@ are started when first needed, serve one order after another, and end when their
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -14,9 +15,10 @@ from flowcore.executor import Executor, Report, WorkOrder
 from flowcore.executors.budget import Budget, usable_cores, visible_gpus
 from flowcore.executors.local_inline import Inline
 from flowcore.executors.local_workers import Workers
-from flowcore.executors.placement import Placement, Source
+from flowcore.executors.placement import Placement
 from flowcore.graph import Pipeline, Task
 from flowcore.graph.settings import MEMORY
+from flowcore.surroundings import Sources, Value, sweep
 
 Mode = Literal["inline", "threads", "processes"]
 MODES = ("inline", "threads", "processes")
@@ -35,9 +37,9 @@ class LocalExecutor(Executor):
         memory: the same for memory: bytes, or a text such as "8Gi".
         gpus: how many GPUs there are, or their indices; handed out to tasks through CUDA_VISIBLE_DEVICES. By default those of
             this process's own CUDA_VISIBLE_DEVICES, else those that nvidia-smi lists, else none.
-        secrets: ``{name: {key: value}}``, where a value is ``{"env": NAME}``, ``{"file": path}`` or a text.
-        config_maps: ``{name: {key: text}}``.
-        volumes: ``{claim: folder}``; a task's mount path must lead to that folder.
+        secrets, config_maps: what tasks use, as ``{"name": {"key": value}}``, where a value is a text, ``{"env": NAME}`` or
+            ``{"file": path}``; the last two are looked up where the body runs.
+        volumes: the folder of this machine that stands for each persistent volume claim.
         install_packages: whether tasks whose packages are not installed get a virtual environment, kept in the user's cache.
         pip_args: options of ``pip install`` for these, such as ``("--no-index", "--find-links", folder)``.
 
@@ -46,7 +48,7 @@ class LocalExecutor(Executor):
     so that no stream of small ones keeps a large one waiting; tasks that ask for nothing pass. Each run has the whole budget.
 
     Raises:
-        UsageError: an unknown mode, fewer than one worker, a budget that is no number.
+        UsageError: an unknown mode, fewer than one worker, a budget that is no number, or no such mappings.
     """
 
     name = "local"
@@ -59,9 +61,9 @@ class LocalExecutor(Executor):
         cpus: float | None = None,
         memory: int | str | None = None,
         gpus: int | Sequence[int] | None = None,
-        secrets: Source | None = None,
-        config_maps: Source | None = None,
-        volumes: Mapping[str, str] | None = None,
+        secrets: Mapping[str, Mapping[str, Value]] | None = None,
+        config_maps: Mapping[str, Mapping[str, Value]] | None = None,
+        volumes: Mapping[str, str | os.PathLike[str]] | None = None,
         install_packages: bool = True,
         pip_args: Sequence[str] = (),
     ) -> None:
@@ -79,14 +81,8 @@ class LocalExecutor(Executor):
         self.open_iterations = max(1_000, 4 * self.workers)
         self._budget = (cpus, _memory_bytes(memory), _gpu_names(gpus))
         self._pip_args = tuple(pip_args)
-        self._placement = Placement(
-            mode,
-            Budget(*self._budget),
-            secrets=secrets,
-            config_maps=config_maps,
-            volumes=volumes,
-            install_packages=install_packages,
-        )
+        self.sources = Sources(secrets or {}, config_maps or {}, volumes or {})
+        self._placement = Placement(mode, Budget(*self._budget), self.sources, install_packages=install_packages)
         self._strategy: Inline | Workers | None = None
 
     def __repr__(self) -> str:
@@ -121,6 +117,7 @@ class LocalExecutor(Executor):
         if self._strategy is not None:
             self._strategy.close()
             self._strategy = None
+            sweep()
 
     def _opened(self) -> Inline | Workers:
         if self._strategy is None:

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 from flowcore.capture import capturing
 from flowcore.errors import RefusedError
-from flowcore.executor import Event, Finished, Lost, Outcome, Report, Status, WorkOrder
+from flowcore.executor import Finished, Lost, Outcome, Report, Status, WorkOrder
 from flowcore.executors.budget import Budget
-from flowcore.executors.placement import NOTHING_SEEN, Placement, Seen
+from flowcore.executors.placement import Placement
 from flowcore.graph import NO_SETTINGS
-from flowcore.masks import masking
+from flowcore.surroundings import environment
 from flowcore.worker import Stores, run_order, task_error
 
 _CANCELED = Outcome(Status.CANCELED)
-#: The environment is the process's: one body at a time may see one of its own.
-_ENVIRONMENT = threading.RLock()
-
-
-@contextmanager
-def environment(seen: Seen) -> Iterator[None]:
-    """Variables of this process while the block runs; nobody else sets any in the meantime."""
-    with _ENVIRONMENT:
-        wanted = dict((*seen.environment, *seen.secrets))
-        before = {name: os.environ.get(name) for name in wanted}
-        os.environ.update(wanted)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
-
 
 class Inline:
     """Orders wait in a queue; ``work`` runs the next one on the caller's thread."""
@@ -48,7 +25,7 @@ class Inline:
         self._budget = budget
         self._waiting: deque[WorkOrder] = deque()
         self._known: set[str] = set()
-        self._stores = Stores()
+        self._stores = Stores(sources=placement.sources)
         self._capture = capturing()
         self._capture.__enter__()
 
@@ -83,25 +60,14 @@ class Inline:
 
     def _run(self, order: WorkOrder) -> Outcome:
         try:
-            request, seen = self._placement.of(order)
+            request = self._placement.request(order)
         except RefusedError as error:
             return Outcome(Status.FAILED, error=task_error(error))
         gpus = self._budget.take(request) or ()
-        if gpus and "CUDA_VISIBLE_DEVICES" not in dict(seen.environment):
-            seen = Seen((*seen.environment, ("CUDA_VISIBLE_DEVICES", ",".join(gpus))), seen.secrets)
-        masked = masking(value for _, value in seen.secrets)
-
-        def report(*events: Event) -> None:
-            self._report(*map(masked, events))
-
         try:
-            if seen == NOTHING_SEEN:
-                return run_order(order, report, self._stores, where="inline", passthrough=True)
-            with environment(seen):
-                outcome = run_order(order, report, self._stores, where="inline", passthrough=not seen.secrets)
-            end = masked(Finished(order.attempt_id, outcome))
-            assert isinstance(end, Finished)
-            return end.outcome
+            # Variables that the author sets come later, and win.
+            with environment({"CUDA_VISIBLE_DEVICES": ",".join(gpus)}) if gpus else nullcontext():
+                return run_order(order, self._report, self._stores, where="inline", passthrough=True)
         finally:
             self._budget.give(request, gpus)
 

@@ -13,14 +13,15 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from flowcore.executor import Event, Finished, Lost, Outcome, Output, Report, Started, Status
 from flowcore.executors.dispatch import Dispatch, Entry, Hand
 from flowcore.executors.worker_process import WorkerProcess
+from flowcore.surroundings import Sources, masks_of
 from flowcore.wire import event_of
-from flowcore.worker import task_error
+from flowcore.worker import Stores, task_error
 
 #: How often it is looked whether a process lives whose death the system does not tell.
 _LOOK_SECONDS = 1.0
@@ -28,15 +29,10 @@ _LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """What kind of process a task wants: its interpreter, its own import path, its variables. Each kind is one object.
-
-    ``secrets`` are variables that reach the process over its socket only.
-    """
+    """What kind of process a task wants: its interpreter and its own import path. Each kind is one object."""
 
     python: str | None = None
     sys_path: tuple[str, ...] | None = None
-    environment: tuple[tuple[str, str], ...] = ()
-    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 class _Worker:
@@ -60,19 +56,20 @@ class ProcessPool:
     """Worker processes, as many busy ones as the dispatch has slots, and as many idle ones as that."""
 
     def __init__(
-        self, report: Report, dispatch: Dispatch, lock: threading.Lock, look: Callable[[], None], private_dir: Callable[[], str]
+        self, report: Report, dispatch: Dispatch, lock: threading.Lock, look: Callable[[], None], sources: Sources
     ) -> None:
         self._report = report
         self._dispatch = dispatch
         self._lock = lock
         #: Looks, with the lock held, for what can be handed out now, here and elsewhere.
         self._look_everywhere = look
-        #: A folder for what workers keep in files, made when the first is started.
-        self._private_dir = private_dir
         self._workers: list[_Worker] = []
         self._new: list[_Worker] = []
         self._by_hand: dict[Hand, _Worker] = {}
         self._lost: list[Event] = []
+        #: Where the processes keep files meanwhile: they are killed, so it is removed here.
+        self._stores = Stores()
+        self._sources = sources
         self._number = 0
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -122,10 +119,9 @@ class ProcessPool:
         return None
 
     def _start(self, place: Place, gpus: tuple[str, ...]) -> _Worker:
-        environment = dict(place.environment)
-        if gpus:
-            environment.setdefault("CUDA_VISIBLE_DEVICES", ",".join(gpus))
-        process = WorkerProcess(place.python, place.sys_path, environment, dict(place.secrets), self._private_dir())
+        # Variables that the author sets come later, and win.
+        environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
+        process = WorkerProcess(self._stores.private_dir(), place.python, place.sys_path, environment, self._sources)
         worker = _Worker(process, place, gpus)
         self._by_hand[worker.hand] = worker
         self._workers.append(worker)
@@ -336,7 +332,8 @@ class ProcessPool:
         begun = [entry for number, entry in worker.numbers.items() if number not in back]
         for stream, text in worker.process.raw():
             if begun:
-                events.append(Output(begun[-1].order.attempt_id, stream, text))
+                order = begun[-1].order
+                events.append(Output(order.attempt_id, stream, masks_of(order.settings, self._sources)(text)))
         # A worker that never told anything may never do: what it was given is lost, so that somebody counts.
         lost = begun if worker.told and not self._closed else list(worker.numbers.values())
         again = [entry for entry in worker.numbers.values() if entry not in lost]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from flowcore.executor import Event, Finished, Lost, Outcome, Report, Status
 from flowcore.executors.dispatch import Dispatch, Entry, Hand
+from flowcore.surroundings import Sources
 from flowcore.worker import Stores, run_order, task_error
 
 
@@ -31,7 +32,9 @@ class _Server:
 class ThreadPool:
     """Up to ``dispatch.slots`` threads, started as orders come. ``lock`` guards the dispatch, which others may share."""
 
-    def __init__(self, report: Report, dispatch: Dispatch, lock: threading.Lock, freed: Callable[[], None]) -> None:
+    def __init__(
+        self, report: Report, dispatch: Dispatch, lock: threading.Lock, freed: Callable[[], None], sources: Sources
+    ) -> None:
         self._report = report
         self._dispatch = dispatch
         self._lock = lock
@@ -42,7 +45,7 @@ class ThreadPool:
         self._roused = 0
         self._count = 0
         self._closed = False
-        self.stores = Stores()
+        self.stores = Stores(sources=sources)
 
     def look(self) -> None:
         """Rouse or start threads for what waits. The lock is held."""

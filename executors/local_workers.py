@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from flowcore.capture import capturing
@@ -17,7 +18,7 @@ from flowcore.executors.budget import Budget, Request
 from flowcore.executors.dispatch import Dispatch, Entry
 from flowcore.executors.local_processes import Place, ProcessPool
 from flowcore.executors.local_threads import ThreadPool
-from flowcore.executors.placement import NOTHING_SEEN, Placement, Seen
+from flowcore.executors.placement import Placement
 from flowcore.graph import NO_SETTINGS
 from flowcore.worker import task_error
 
@@ -36,15 +37,15 @@ class Workers:
         #: What kind of worker a task gets that wants nothing special; None is a thread.
         self._kind = Place() if in_processes else None
         self._plain: dict[int, Any] = {}
-        self._places: dict[Any, Place] = {}
+        self._places: dict[Path | None, Place] = {} if self._kind is None else {None: self._kind}
         self._lock = threading.Lock()
         self._dispatch = Dispatch(workers, budget)
-        self._threads = ThreadPool(report, self._dispatch, self._lock, self._freed)
-        self._processes = ProcessPool(report, self._dispatch, self._lock, self._look, self._threads.stores.private_dir)
+        self._threads = ThreadPool(report, self._dispatch, self._lock, self._freed, placement.sources)
+        self._processes = ProcessPool(report, self._dispatch, self._lock, self._look, placement.sources)
         #: Orders by attempt whose environment is being made, and the threads that make them by requirements.
-        self._held: dict[str, tuple[WorkOrder, Request, Seen]] = {}
+        self._held: dict[str, tuple[WorkOrder, Request]] = {}
         self._making: dict[tuple[str, ...], threading.Thread] = {}
-        self._made: dict[tuple[str, ...], Any] = {}
+        self._made: dict[tuple[str, ...], Path] = {}
         self._commands = venvs.Commands()
         self._closed = False
         self._capture = capturing()
@@ -58,23 +59,23 @@ class Workers:
                     self._look()
             return
         try:
-            request, seen = self._placement.of(order)
+            request = self._placement.request(order)
         except FlowcoreError as error:
             self._report(Finished(order.attempt_id, Outcome(Status.FAILED, error=task_error(error))))
             return
-        if not self._placement.isolated(order.component):
-            self._add(order, request, self._place(seen, request))
-            return
         requirements = self._placement.requirements(order.component)
+        if requirements is None:
+            self._add(order, request, self._place(order))
+            return
         with self._lock:
             if self._closed or order.attempt_id in self._held:
                 return
             folder = self._made.get(requirements)
             if folder is None:
-                self._held[order.attempt_id] = (order, request, seen)
+                self._held[order.attempt_id] = (order, request)
                 self._make(requirements)
         if folder is not None:
-            self._add(order, request, self._place(seen, request, folder))
+            self._add(order, request, self._place(order, folder))
         else:
             names = ", ".join(requirements) or "no packages"
             self._report(Waiting(order.attempt_id, f"its environment with {names} is being made"))
@@ -82,7 +83,7 @@ class Workers:
     def _is_plain(self, order: WorkOrder) -> bool:
         component = order.component
         if id(component) not in self._plain:
-            if self._placement.isolated(component):
+            if self._placement.requirements(component) is not None:
                 return False
             self._plain[id(component)] = component  # held, since its identity is its key
         return True
@@ -92,18 +93,18 @@ class Workers:
             if not self._closed and self._dispatch.add(Entry(order, kind, request)):
                 self._look()
 
-    def _place(self, seen: Seen, request: Request, folder: Any = None) -> Place | None:
-        """The kind of worker for what a task sees: one object each."""
-        if seen == NOTHING_SEEN and folder is None and not request.gpus:
+    def _place(self, order: WorkOrder, folder: Path | None = None) -> Place | None:
+        """The kind of worker for an order, in the environment ``folder``: one object each."""
+        settings = order.settings
+        if folder is None and not settings.needs_process and settings.accelerator_limit is None:
             return self._kind
-        key = (seen.environment, seen.secrets, folder)
-        place = self._places.get(key)
+        place = self._places.get(folder)
         if place is None:
             python = path = None
             if folder is not None:
                 # What was asked for comes before what is installed here, which the task may use too.
                 python, path = venvs.python_of(folder), (venvs.packages_folder(folder), *sys.path)
-            place = self._places[key] = Place(python, path, seen.environment, seen.secrets)
+            place = self._places[folder] = Place(python, path)
         return place
 
     def _make(self, requirements: tuple[str, ...]) -> None:
@@ -124,13 +125,13 @@ class Workers:
             if folder is not None:
                 self._made[requirements] = folder
             wanted = [held for held in self._held.values() if self._placement.requirements(held[0].component) == requirements]
-            for order, _, _ in wanted:
+            for order, _ in wanted:
                 del self._held[order.attempt_id]
-        for order, request, seen in wanted:
+        for order, request in wanted:
             if failed is not None:
                 self._report(Finished(order.attempt_id, failed))
             else:
-                self._add(order, request, self._place(seen, request, folder))
+                self._add(order, request, self._place(order, folder))
 
     def _look(self) -> None:
         dispatch = self._dispatch

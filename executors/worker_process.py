@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from flowcore.executors.dispatch import Entry
 from flowcore.serving import REGION_BYTES, REGION_HEAD, TOKEN
+from flowcore.surroundings import NO_SOURCES, Sources
 from flowcore.wire import Frames, OrderWriter, encode, frame, read_events
 
 
@@ -26,11 +27,11 @@ class WorkerProcess:
     """A started process.
 
     Args:
+        private_dir: a folder for what it keeps in files.
         python: its interpreter; by default this one.
         sys_path: what it finds before its own modules; by default what this process does.
         environment: variables that it has besides those of this process.
-        private_dir: a folder for what it keeps in files.
-        secrets: such variables whose values it gets over the socket, and shows in nothing that it tells.
+        sources: where the secrets of its orders come from; it gets them over its socket.
 
     Raises:
         OSError: it cannot be started.
@@ -38,11 +39,11 @@ class WorkerProcess:
 
     def __init__(
         self,
+        private_dir: str,
         python: str | None = None,
         sys_path: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
-        secrets: Mapping[str, str] | None = None,
-        private_dir: str | None = None,
+        sources: Sources = NO_SOURCES,
     ) -> None:
         self._writer = OrderWriter()
         self._frames = Frames()
@@ -83,7 +84,7 @@ class WorkerProcess:
         self.pid = self._process.pid
         self.where = f"pid {self.pid}"
         self.connection.setblocking(False)
-        hello = {"sys_path": path, "environment": {**seen, **wanted}, "secrets": dict(secrets or {}), "private_dir": private_dir}
+        hello = {"sys_path": path, "environment": {**seen, **wanted}, "private_dir": private_dir, "sources": sources.to_json()}
         self._send(frame(encode(hello)))
 
     def hand(self, entries: list[tuple[int, Entry]]) -> None:

@@ -96,7 +96,7 @@ class Board:
         """
         records, run_id = self.run._records, self.run.run_id
         # The run's state first: where it has ended, all that follows is final.
-        self.state = self.run.state
+        self.state = looks.run_state(records, run_id)
         self.tasks = {look.path: look for look in looks.states(records, run_id, self._paths)}
         for spot in self._loops:
             self._count(spot)
@@ -111,6 +111,8 @@ class Board:
             self.notes[path] = f"waits: {data['reason']}"
         elif kind == "reported":
             self.notes[path] = f"{data['name']} {number(data['value'])} at step {data['step']}"
+        elif data.get("state") == "WAITING" and data.get("reason"):
+            self.notes[path] = data["reason"]
         else:
             self.notes.pop(path, None)
 
@@ -178,13 +180,15 @@ class Board:
             return self.counts(look.path)
         if look.state in TERMINAL:
             return remark(look)
-        retries = f"attempt {look.attempt}" if look.attempt > 1 else ""
-        return ", ".join(part for part in (retries, self.notes.get(look.path, "")) if part)
+        note = self.notes.get(look.path, "")
+        if look.state == "WAITING" and look.attempt:
+            return ", ".join(part for part in (f"attempt {look.attempt} ended", note) if part)
+        return ", ".join(part for part in (f"attempt {look.attempt}" if look.attempt > 1 else "", note) if part)
 
 
 def seconds_of(look: TaskLook, now: float | None = None) -> float | None:
     """How long a task took, or has taken by ``now``; None where it has not begun."""
-    end = look.finished_at if look.state in TERMINAL else now
+    end = look.finished_at if look.state in TERMINAL else now if look.state == "RUNNING" else None
     return None if look.started_at is None or end is None else end - look.started_at
 
 
@@ -226,7 +230,7 @@ def _value(run: Run, scope: str, binding: Binding) -> Any:
     if isinstance(binding, TaskOutput):
         found = run._records.tasks(run.run_id, f"{scope}/{binding.task}" if scope else binding.task)[0].outputs[binding.port]
     elif isinstance(binding, ScopeInput) and not scope:
-        found = run.arguments[binding.name]
+        found = run._stored(run.row().arguments)[binding.name]
     elif isinstance(binding, ScopeInput):
         found = _value(run, scope.rpartition("/")[0], dict(task_at(run.pipeline, scope).inputs)[binding.name])
     else:

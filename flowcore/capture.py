@@ -45,6 +45,10 @@ class Sink:
                 self._partial[stream] = [rest] if rest else []
                 self._pass_on(stream, whole + "\n")
 
+    def pass_on(self, stream: str, text: str, write: Callable[[str], object]) -> None:
+        """Write what the body wrote to ``stream`` on to where it went before."""
+        write(text)
+
     def flush(self) -> None:
         """Pass on what is left of the last lines."""
         if self._partial is None:
@@ -78,7 +82,7 @@ class _StreamProxy:
             return self._write_on(text)
         sink.add(self._stream, text)
         if sink.passthrough:
-            self._write_on(text)
+            sink.pass_on(self._stream, text, self._write_on)
         return len(text)
 
     def _write_on(self, text: str) -> int:
@@ -115,7 +119,10 @@ class _LogHandler(logging.Handler):
             # Without our handler, logging would have used its last resort: keep that, past the sink that has the record already.
             token = SINK.set(None)
             try:
-                last.handle(record)
+                if sink is None:
+                    last.handle(record)
+                else:
+                    sink.pass_on("log", last.format(record) + "\n", sys.stderr.write)
             finally:
                 SINK.reset(token)
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowcore.artifacts.store import ArtifactStore
 from flowcore.code import check_not_importing
-from flowcore.errors import ArgumentError, AuthoringError, FlowcoreError, UsageError
+from flowcore.driving import Drive, undisturbed
+from flowcore.errors import ArgumentError, AuthoringError, RecordError, UsageError
 from flowcore.executor import Executor
 from flowcore.graph import ArtifactType, Pipeline
 from flowcore.graph.checks import check_pipeline
 from flowcore.graph.walk import leaf_components
+from flowcore.limits import Limits, check_limits
 from flowcore.records import Records, RunRow
 from flowcore.run_state import RunStatus
 from flowcore.runner import Driver, check_runnable, new_run_id, outputs_to_json
@@ -24,6 +25,8 @@ from flowcore.runs import Run, RunList
 from flowcore.values import encode
 
 if TYPE_CHECKING:
+    import asyncio
+
     from flowcore.dsl.component import ComponentFunction
     from flowcore.dsl.pipeline import PipelineFunction
 
@@ -57,6 +60,10 @@ class Client:
             Default: a temporary one for each run.
         fetch_cache_bytes: its bound, for either; what was used longest ago goes first, but nothing that a running task has
             open. Default: 10 GiB.
+        limits: how many tasks that name one with ``task.set_limit(name)`` run at once, over all runs of this client, in whichever
+            threads; who waits longest comes first. Two clients share none.
+        synchronous: "full" keeps what was recorded also when the machine loses its power, and is slower; "normal" keeps it when
+            the process dies.
     """
 
     def __init__(
@@ -68,6 +75,8 @@ class Client:
         *,
         fetch_cache: str | os.PathLike[str] | None = None,
         fetch_cache_bytes: int | None = None,
+        limits: Mapping[str, int] | None = None,
+        synchronous: Literal["normal", "full"] = "normal",
     ) -> None:
         if records is DEFAULT:
             records = os.environ.get("FLOWCORE_RECORDS") or DEFAULT_RECORDS
@@ -77,6 +86,10 @@ class Client:
         self.executor = executor
         self.fetch_cache = None if fetch_cache is None else os.fspath(fetch_cache)
         self.fetch_cache_bytes = fetch_cache_bytes
+        self._limits = Limits(limits)
+        if synchronous not in ("normal", "full"):
+            raise UsageError(f"synchronous={synchronous!r}: 'normal' or 'full'")
+        self._synchronous = synchronous
 
     def _store(self, root: str) -> ArtifactStore:
         return ArtifactStore(root, self.storage_options, cache_dir=self.fetch_cache, cache_bytes=self.fetch_cache_bytes)
@@ -106,9 +119,14 @@ class Client:
             RunCanceled: somebody canceled it.
             ArgumentError, UsageError, StorageError, RecordError, CodeError: refused before any task ran.
         """
-        run, driver = self._prepare(pipeline, arguments, executor, pipeline_root, on_failure, name)
-        with self._shown(run, driver, show=progress):
-            _drive(run, driver)
+        drive = Drive(lambda: self._prepare(pipeline, arguments, executor, pipeline_root, on_failure, name))
+        try:
+            run = drive.prepare()
+            with self._shown(run, drive.driver, show=progress):
+                drive.wait()
+        except KeyboardInterrupt:
+            drive.abandon()
+            raise
         if raise_on_failure or run._error is not None:
             run.raise_for_state()
         return run
@@ -128,8 +146,9 @@ class Client:
         Raises:
             ArgumentError, UsageError, StorageError, RecordError, CodeError: refused before any task ran.
         """
-        run, driver = self._prepare(pipeline, arguments, executor, pipeline_root, on_failure, name)
-        _start_thread(run, driver)
+        drive = Drive(lambda: self._prepare(pipeline, arguments, executor, pipeline_root, on_failure, name))
+        run = drive.prepare()
+        run._aside = drive.start()
         return run
 
     async def arun(
@@ -152,18 +171,22 @@ class Client:
 
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        run, driver = self._prepare(pipeline, arguments, executor, pipeline_root, on_failure, name)
-        _start_thread(run, driver, lambda: loop.call_soon_threadsafe(ended.set))
-        try:
-            await ended.wait()
-        except asyncio.CancelledError:
-            run.cancel()
-            while not ended.is_set():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await ended.wait()
-            raise
-        finally:
-            run.wait()
+        # Prepared aside too: a busy record or a slow store would hold the loop up.
+        drive = Drive(lambda: self._prepare(pipeline, arguments, executor, pipeline_root, on_failure, name))
+        aside = drive.start(lambda: loop.call_soon_threadsafe(ended.set))
+        canceled: asyncio.CancelledError | None = None
+        while not ended.is_set():
+            try:
+                await ended.wait()
+            except asyncio.CancelledError as error:
+                canceled = error
+                drive.cancel()
+        aside.wait()
+        if canceled is not None:
+            raise canceled
+        if aside.error is not None:
+            raise aside.error
+        run = drive.run
         if raise_on_failure or run._error is not None:
             run.raise_for_state()
         return run
@@ -214,10 +237,11 @@ class Client:
         given = pipeline_root if pipeline_root is not None else self.pipeline_root or getattr(pipeline, "pipeline_root", None)
         root = os.fspath(given or os.environ.get("FLOWCORE_PIPELINE_ROOT") or DEFAULT_ROOT)
         check_runnable(graph, chosen, root)
+        check_limits(graph, self._limits)
         store = self._store(root)
         if given or not chosen.in_process or any(leaf.touches_files for leaf in leaf_components(graph.root)):
             store.check()
-        records = Records(self.records)
+        records = Records(self.records, synchronous=self._synchronous)
         run_id = new_run_id()
         run = Run(run_id, graph, records, store)
         row = RunRow(
@@ -228,15 +252,18 @@ class Client:
             # Requests reach the driver, which is made after the recorder that delivers them.
             recorder = records.begin(row, graph.to_json(), on_failure, lambda kind: driver.hear(kind))  # noqa: PLW0108
             stop = on_failure == "stop"
-            driver = Driver(graph, values, run_id=run_id, executor=chosen, recorder=recorder, store=store, stop_on_failure=stop)
+            driver = Driver(
+                graph, values, run_id=run_id, executor=chosen, recorder=recorder, store=store, stop_on_failure=stop,
+                limits=self._limits,
+            )  # fmt: skip
             run._recorder = recorder
             run._cancel = driver.cancel
             driver.prepare()
-        except BaseException:
-            if run._recorder is not None:
-                run._recorder.run_state(RunStatus.FAILED)
-                records.release(run._recorder)
-            records.end_writing()
+        except BaseException as error:
+            state = RunStatus.CANCELED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
+            undisturbed(records.end_writing)
+            if not isinstance(error, RecordError):
+                undisturbed(lambda: records.give_up(run_id, state))
             raise
         return run, driver
 
@@ -261,54 +288,6 @@ class Client:
         with Progress(run, live=not driver.on_callers_thread) as progress:
             yield
         progress.summarize()
-
-
-def _drive(run: Run, driver: Driver) -> None:
-    """Drive a run on this thread; its record is closed to writers at the end, whatever happens."""
-    recorder, records = run._recorder, run._records
-    assert recorder is not None
-    try:
-        finish = driver.drive()
-        run._failures = finish.failures
-    except FlowcoreError as error:
-        run._error = error
-    finally:
-        try:
-            recorder.close()
-        except FlowcoreError as error:
-            run._error = run._error or error
-        finally:
-            run._ended.set()
-            records.end_writing()
-
-
-def _start_thread(run: Run, driver: Driver, then: Callable[[], object] | None = None) -> None:
-    def main() -> None:
-        try:
-            _drive(run, driver)
-        except BaseException as error:  # noqa: BLE001  raised where the run's result is asked for
-            run._error = error
-        finally:
-            if then is not None:
-                then()
-
-    run._thread = threading.Thread(target=main, name=f"flowcore-run-{run.run_id}")
-    run._thread.start()
-
-
-def _drive_aside(run: Run, driver: Driver) -> None:
-    """Drive on a thread of its own, so that an interrupt of this one finds the driver between no two of its steps."""
-    _start_thread(run, driver)
-    interrupt: KeyboardInterrupt | None = None
-    while not run._ended.is_set():
-        try:
-            run.wait()
-        except KeyboardInterrupt as pressed:
-            driver.cancel(force=interrupt is not None)
-            interrupt = pressed
-    run.wait()
-    if interrupt is not None:
-        raise interrupt
 
 
 def as_pipeline(pipeline: Any) -> Pipeline:

@@ -247,7 +247,7 @@ class Report(Protocol):
     It may submit and cancel on the thread that calls it: call it without holding what these two wait for.
     """
 
-    def __call__(self, *events: Event) -> None: ...
+    def __call__(self, event: Event, /, *more: Event) -> None: ...
 
 
 class Executor(ABC):
@@ -269,11 +269,11 @@ class Executor(ABC):
     #: How many iterations of one loop may be open at once. More than it can run keeps it busy; each costs memory.
     open_iterations: int = 10_000
 
-    def check(self, pipeline: Pipeline) -> None:  # noqa: B027  most refuse nothing
-        """Refuse what cannot run here, before anything does.
+    def check(self, pipeline: Pipeline) -> None:  # noqa: B027  most executors have what tasks want
+        """Refuse, before a run, what its tasks want and this executor does not have.
 
         Raises:
-            RefusedError: names the task, what it wants, and the remedy.
+            RefusedError: names each task and what is missing, with what to do.
         """
 
     def keeps(self, task: Task) -> bool:

@@ -61,14 +61,35 @@ def states(records: Records, run_id: str, paths: list[str]) -> list[TaskLook]:
     return [_look(row) for row in records._rows(query, records._key(run_id), to_json(paths))]
 
 
+def beneath(records: Records, run_id: str, prefix: str) -> list[TaskLook]:
+    """Where the tasks stand whose paths begin with ``prefix``, which ends with a dot (a loop's) or a slash (an iteration's)."""
+    query = f"SELECT {_COLUMNS} FROM tasks WHERE run = ? AND path > ? AND path < ? ORDER BY path"
+    after = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    return [_look(row) for row in records._rows(query, records._key(run_id), prefix, after)]
+
+
+def outputs(records: Records, run_id: str, paths: list[str]) -> dict[str, dict[str, Any]]:
+    """The encoded output parameters of the tasks at ``paths``."""
+    query = "SELECT path, outputs FROM tasks WHERE run = ? AND path IN (SELECT value FROM json_each(?)) AND outputs IS NOT NULL"
+    return {path: json.loads(text) for path, text in records._rows(query, records._key(run_id), to_json(paths))}
+
+
+def run_state(records: Records, run_id: str) -> str:
+    """The state of a run."""
+    return str(records._rows("SELECT state FROM runs WHERE run = ?", records._key(run_id))[0][0])
+
+
 def loop_counts(records: Records, run_id: str, loop: str, body: int) -> LoopCounts:
-    """What the iterations of the loop at path ``loop`` have come to; ``body`` is how many tasks its body has."""
+    """What the iterations of the loop at path ``loop`` have come to; ``body`` is how many tasks its body has.
+
+    Only bodies run somewhere: a group, which has no place, does not make its iteration a running one.
+    """
     query = (
         "SELECT count(*), sum(ended >= ?), sum(failed), sum(running AND ended < ?),"
         " avg(CASE WHEN ended >= ? THEN finished - started END) FROM ("
         "SELECT sum(state IN ('SUCCEEDED', 'FAILED', 'SKIPPED', 'REUSED', 'CANCELED')"
         " AND length(path) - length(replace(path, '/', '')) = ?) AS ended, max(state = 'FAILED') AS failed,"
-        " max(state = 'RUNNING') AS running, min(started_at) AS started, max(finished_at) AS finished"
+        " max(state = 'RUNNING' AND place IS NOT NULL) AS running, min(started_at) AS started, max(finished_at) AS finished"
         f" FROM tasks WHERE {_IN_LOOP} GROUP BY CAST(substr(path, ?) AS INTEGER))"
     )
     values = (body, body, body, loop.count("/") + 1, *_inside(records, run_id, loop), len(loop) + 2)
@@ -77,10 +98,11 @@ def loop_counts(records: Records, run_id: str, loop: str, body: int) -> LoopCoun
 
 
 def loop_states(records: Records, run_id: str, loop: str) -> list[tuple[str, str, int]]:
-    """(path below the iteration, state, how many) of the tasks in the iterations of a loop."""
+    """(path below the iteration, state, how many) of the tasks in the iterations of a loop; a running group is "OPEN"."""
     query = (
         "SELECT substr(tail, instr(tail, '/') + 1) AS inside, state, count(*) FROM ("
-        f"SELECT substr(path, ?) AS tail, state FROM tasks WHERE {_IN_LOOP}) GROUP BY inside, state"
+        "SELECT substr(path, ?) AS tail, CASE WHEN state = 'RUNNING' AND place IS NULL THEN 'OPEN' ELSE state END AS state"
+        f" FROM tasks WHERE {_IN_LOOP}) GROUP BY inside, state"
     )
     rows = records._rows(query, len(loop) + 2, *_inside(records, run_id, loop))
     return [(row[0], row[1], row[2]) for row in rows]

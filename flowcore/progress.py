@@ -149,8 +149,7 @@ class _Lines:
     def show(self) -> None:
         lines: list[tuple[float, str]] = []
         for look in self.board.tasks.values():
-            note = self.board.notes.get(look.path, "")
-            waits = note if note.startswith("waits: ") and look.state not in TERMINAL else ""
+            waits = self.board.notes.get(look.path, "") if look.state in ("WAITING", "SUBMITTED") else ""
             now = (look.state, look.attempt, waits)
             if look.path in self.board.loops:
                 lines += self._loop_lines(look)
@@ -161,10 +160,9 @@ class _Lines:
         _print_lines(sorted(lines, key=lambda line: line[0]))
 
     def _line(self, look: TaskLook, waits: str) -> tuple[float, str]:
-        words = [look.path]
         if waits:
-            return time.time(), f"{look.path} {waits}"
-        words.append(look.state)
+            return time.time(), f"{look.path} {look.state} {first_line(waits)}"
+        words = [look.path, look.state]
         seconds = seconds_of(look)
         if seconds is not None:
             words.append(duration(seconds))
@@ -241,6 +239,7 @@ class _Tree:
         return True
 
     def render(self) -> RenderableType:
+        from rich.cells import cell_len
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
@@ -252,7 +251,8 @@ class _Tree:
         run = self.board.run
         head = Text.assemble((run.pipeline.name, "bold"), f"  {duration(now - self._began)}  ", (run.run_id, "dim"))
         table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True, overflow="ellipsis")
+        widest = max((2 * row.depth + 4 + cell_len(row.name) for row in shown), default=0)
+        table.add_column(no_wrap=True, overflow="ellipsis", min_width=min(widest, self._console.width // 2))
         table.add_column(justify="right", no_wrap=True)
         table.add_column(style="dim", no_wrap=True, overflow="ellipsis")
         for row in shown:

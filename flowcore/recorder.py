@@ -262,6 +262,12 @@ class RunRecorder:
             self._moved_with(path, state, data)
         self._touch()
 
+    def abandon(self, state: str) -> None:
+        """The run ends here, in ``state``, with whatever has not ended."""
+        for path in list(self._live):
+            self.ended(path, "CANCELED", reason="its run was interrupted" if state == "CANCELED" else "its run broke off")
+        self.run_state(state)
+
     def again(self, path: str, error: TaskError | None, reason: str | None) -> None:
         """An attempt ended and the task waits for its next one."""
         with self._swap:

@@ -234,6 +234,12 @@ class Records:
             if recorder in self._recorders:
                 self._recorders.remove(recorder)
 
+    def give_up(self, run_id: str, state: str) -> None:
+        """Record the end of a run that was refused or interrupted before it began; nobody writes it any more."""
+        with self.transaction() as connection:
+            values = (state, time.time(), run_id)
+            connection.execute("UPDATE runs SET state = ?, finished_at = ? WHERE run_id = ?", values)
+
     def request(self, run_id: str, kind: str) -> None:
         """Ask the driver of a run, wherever it is, for something ("cancel")."""
         with self.transaction() as connection:

@@ -14,9 +14,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from flowcore import looks
 from flowcore.graph import Dag
 from flowcore.graph.walk import task_at
-from flowcore.records import RunRow, TaskRow
+from flowcore.looks import LoopCounts, TaskLook
+from flowcore.records import RunRow
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -76,8 +78,7 @@ def _print_summary(run: Run, console: Console, *, full: bool) -> None:
     from rich.text import Text
 
     row = run.row()
-    rows = {task.path: task for task in run._records.tasks(run.run_id)}
-    listed = list(_summary_rows(run, rows, full=full))
+    listed = list(_summary_rows(run, full=full))
     mark, style = mark_of(row.state)
     seconds = None if row.started_at is None or row.finished_at is None else row.finished_at - row.started_at
     took = "" if seconds is None else f" in {duration(seconds)}"
@@ -87,7 +88,7 @@ def _print_summary(run: Run, console: Console, *, full: bool) -> None:
     console.print(_task_table(listed, run.metrics()))
     for path, error in run.failures.items():
         _print_failure(run, console, path, error.type, error.message, error.traceback, full=full)
-    _print_outputs(run, console, rows, [row.path for row in listed])
+    _print_outputs(run, console, [row.path for row in listed])
     console.print()
     place = run._records.path
     record = "in memory, gone with the run's object" if place is None else _near(place)
@@ -138,7 +139,39 @@ def _line(console: Console, text: Any) -> None:
     console.print(text, soft_wrap=True)
 
 
-def _summary_rows(run: Run, rows: dict[str, TaskRow], *, full: bool) -> Iterator[Row]:
+def _read(run: Run, *, full: bool) -> tuple[dict[str, TaskLook], dict[str, LoopCounts]]:
+    """(the tasks of which a summary may tell, the counts of loops): of a long loop only iterations that failed."""
+    records, run_id = run._records, run.run_id
+    paths: list[str] = []
+    loops: dict[str, int] = {}
+
+    def walk(dag: Dag, prefix: str) -> None:
+        for task in dag.tasks:
+            path = prefix + task.name
+            paths.append(path)
+            body = task.component.implementation
+            if isinstance(body, Dag) and task.loop is not None:
+                loops[path] = len(body.tasks)
+            elif isinstance(body, Dag):
+                walk(body, f"{path}/")
+
+    walk(run.pipeline.dag, "")
+    rows = {look.path: look for look in looks.states(records, run_id, paths)}
+    counts = {path: looks.loop_counts(records, run_id, path, body) for path, body in loops.items() if path in rows}
+    for path, found in counts.items():
+        if full or found.begun <= FOLDED_FROM:
+            prefixes = [f"{path}."]
+        else:
+            failed = looks.failed_in(records, run_id, path, 20 * FOLDED_FROM)
+            chosen = sorted({index for look in failed for loop, index in iterations(look.path) if loop == path})
+            prefixes = [f"{path}.{index}/" for index in chosen[:FOLDED_FROM]]
+        for prefix in prefixes:
+            rows.update((look.path, look) for look in looks.beneath(records, run_id, prefix))
+    return rows, counts
+
+
+def _summary_rows(run: Run, *, full: bool) -> Iterator[Row]:
+    rows, counts = _read(run, full=full)
     begun: dict[str, set[int]] = {}
     failed: dict[str, set[int]] = {}
     for path, row in rows.items():
@@ -155,11 +188,15 @@ def _summary_rows(run: Run, rows: dict[str, TaskRow], *, full: bool) -> Iterator
                 continue
             seconds = None if row.started_at is None or row.finished_at is None else row.finished_at - row.started_at
             note = f"{row.error.type}: {row.error.message}" if row.error is not None else row.reason or ""
+            if row.attempt > 1:
+                note = f"{row.attempt} attempts" + (f", {note}" if note else "")
             body = task.component.implementation
             indices = sorted(begun.get(path, ()))
-            if task.loop is not None and indices:
+            if task.loop is not None and (indices or path in counts):
                 bad = failed.get(path, set())
-                note = f"{len(indices)} iterations" + (f", {len(bad)} failed" if bad else "")
+                known = counts.get(path)
+                many, worse = (known.begun, known.failed) if known is not None else (len(indices), len(bad))
+                note = f"{many:,} iteration{'' if many == 1 else 's'}" + (f", {worse:,} failed" if worse else "")
                 if len(indices) > FOLDED_FROM and not full:
                     indices = sorted(bad)[:FOLDED_FROM]
             yield Row(path, label + task.name, depth, row.state, seconds, note)
@@ -211,12 +248,13 @@ def _print_failure(run: Run, console: Console, path: str, kind: str, message: st
             _line(console, Text(f"    {line}"))
 
 
-def _print_outputs(run: Run, console: Console, rows: dict[str, TaskRow], listed: list[str]) -> None:
+def _print_outputs(run: Run, console: Console, listed: list[str]) -> None:
+    outputs = looks.outputs(run._records, run.run_id, listed)
     returned = [
         (path if name == "Output" else f"{path}.{name}", _short(repr(value), 200))
         for path in listed
         if not isinstance(task_at(run.pipeline, path).component.implementation, Dag)
-        for name, value in rows[path].outputs.items()
+        for name, value in outputs.get(path, {}).items()
     ]
     _print_pairs(console, "returned", returned)
     order = {path: place for place, path in enumerate(listed)}

@@ -25,6 +25,29 @@ class CancelRequested:
 
 
 @dataclass(slots=True)
+class Granted:
+    """A permit that was asked for is there."""
+
+    key: str
+
+
+@dataclass(slots=True)
+class Ask:
+    """Ask for a permit of a limit for the next attempt of a task; report Granted(key) once it is there."""
+
+    key: str
+    path: str
+    limit: str
+
+
+@dataclass(slots=True)
+class Release:
+    """Give a permit back, or wait for it no longer."""
+
+    key: str
+
+
+@dataclass(slots=True)
 class Submit:
     """Start attempt ``number`` (from 1) of a task with these input values (encoded values and artifact references).
 
@@ -87,5 +110,5 @@ class FinishRun:
     failures: dict[str, TaskError]
 
 
-Command = Submit | Cancel | SetTimer | Commit | Moved | FinishRun
-Fact = Started | Finished | Lost | Waiting | TimerFired | CancelRequested
+Command = Ask | Release | Submit | Cancel | SetTimer | Commit | Moved | FinishRun
+Fact = Started | Finished | Lost | Waiting | TimerFired | CancelRequested | Granted

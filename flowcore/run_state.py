@@ -20,13 +20,16 @@ from flowcore.graph.bindings import condition_bindings, describe_condition, eval
 from flowcore.graph.model import Component, Dag
 from flowcore.graph.plan import plan_of
 from flowcore.run_commands import (
+    Ask,
     Cancel,
     CancelRequested,
     Command,
     Commit,
     Fact,
     FinishRun,
+    Granted,
     Moved,
+    Release,
     SetTimer,
     Submit,
     TimerFired,
@@ -52,13 +55,16 @@ __all__ = [
     "KFP_STATES",
     "MOVES",
     "TERMINAL",
+    "Ask",
     "Cancel",
     "CancelRequested",
     "Command",
     "Commit",
     "Fact",
     "FinishRun",
+    "Granted",
     "Moved",
+    "Release",
     "RunState",
     "RunStatus",
     "SetTimer",
@@ -97,6 +103,9 @@ class RunState:
         self._root = Scope(None, plan_of(root.implementation), "", dict(inputs))
         self._by_attempt: dict[str, Node] = {}
         self._timers: dict[str, Node] = {}
+        #: The permits of limits that were asked for, and those that active attempts hold, by the id of their attempt.
+        self._asked: dict[str, Node] = {}
+        self._held: set[str] = set()
         self._todo: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._commands: list[Command] = []
         self._failures: dict[str, TaskError] = {}
@@ -110,6 +119,7 @@ class RunState:
             Waiting: self._on_waiting,
             TimerFired: self._on_timer,
             CancelRequested: self._on_cancel_requested,
+            Granted: self._on_granted,
         }
 
     def start(self) -> list[Command]:
@@ -155,6 +165,8 @@ class RunState:
         node = self._by_attempt.pop(event.attempt_id, None)
         if node is None:
             return
+        if self._held:
+            self._release(event.attempt_id)
         outcome = event.outcome
         if outcome.status is _DONE:
             outputs: dict[str, Any] = {**outcome.parameters, **outcome.artifacts} if outcome.artifacts else outcome.parameters
@@ -177,6 +189,8 @@ class RunState:
         node = self._by_attempt.pop(event.attempt_id, None)
         if node is None:
             return
+        if self._held:
+            self._release(event.attempt_id)
         if node.timed_out:
             self._timed_out(node)
             return
@@ -267,7 +281,33 @@ class RunState:
                 assert node.attempt_id is not None
                 self._commands.append(Cancel(node.attempt_id))
         else:
+            key = self._attempt_id(node, node.attempt + 1)
+            if self._asked.pop(key, None) is not None:
+                self._commands.append(Release(key))
             self._end(node, CANCELED, reason=self._why_canceled)
+
+    # Limits
+
+    def _may_start(self, node: Node, limit: str) -> bool:
+        """Whether the next attempt has its permit; it is asked for where that has not been done."""
+        key = self._attempt_id(node, node.attempt + 1)
+        if key in self._held:
+            return True
+        if key not in self._asked:
+            self._asked[key] = node
+            self._commands.append(Ask(key, node.path, limit))
+        return False
+
+    def _on_granted(self, event: Granted) -> None:
+        node = self._asked.pop(event.key, None)
+        if node is not None:
+            self._held.add(event.key)
+            self._submit(node)
+
+    def _release(self, attempt_id: str) -> None:
+        if attempt_id in self._held:
+            self._held.remove(attempt_id)
+            self._commands.append(Release(attempt_id))
 
     # Scopes and readiness
 
@@ -343,11 +383,16 @@ class RunState:
         if node.state is not WAITING:
             return
         settings = None if node.plan.settings is None else resolve_settings(node)
+        if node.plan.limit is not None and not self._may_start(node, node.plan.limit):
+            return
         self._move(node, SUBMITTED)
         number = node.attempt = node.attempt + 1
         attempt_id = node.attempt_id = f"{self._run_id}/{node.path}#{number}"
         self._by_attempt[attempt_id] = node
         self._commands.append(Submit(attempt_id, node.path, number, node.plan.task, node.inputs, settings))
+
+    def _attempt_id(self, node: Node, number: int) -> str:
+        return f"{self._run_id}/{node.path}#{number}"
 
     def _open_group(self, node: Node, inputs: dict[str, Any]) -> None:
         assert node.plan.children is not None
@@ -484,6 +529,9 @@ class RunState:
         leaves = {node.attempt_id for node in self._by_attempt.values()}
         if active != leaves:
             raise InternalError(f"attempts known {sorted(map(str, leaves))} are not those active {sorted(map(str, active))}")
+        held = {node.attempt_id for node in self._by_attempt.values() if node.plan.limit is not None}
+        if held != self._held:
+            raise InternalError(f"permits held {sorted(self._held)} are not those of active attempts {sorted(map(str, held))}")
         for node in self.nodes():
             unsettled = sum(child.state not in TERMINAL for child in node.scope.nodes)
             if node.scope.unsettled != unsettled:

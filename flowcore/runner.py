@@ -25,12 +25,15 @@ from flowcore.executor import Event, Executor, Finished, Lost, Output, Reported,
 from flowcore.graph import CodeRef, Component, Pipeline, PythonFunction, Task
 from flowcore.graph.walk import leaf_tasks
 from flowcore.run_state import (
+    Ask,
     Cancel,
     CancelRequested,
     Command,
     Commit,
     FinishRun,
+    Granted,
     Moved,
+    Release,
     RunState,
     RunStatus,
     SetTimer,
@@ -41,6 +44,7 @@ from flowcore.run_state import (
 
 if TYPE_CHECKING:
     from flowcore.artifacts.store import ArtifactStore
+    from flowcore.limits import Limits, Permit
     from flowcore.recorder import RunRecorder
 
 
@@ -50,15 +54,19 @@ def check_runnable(pipeline: Pipeline, executor: Executor, root: str) -> None:
     Raises:
         RefusedError: names the task's component and the remedy.
     """
+    if root.startswith("memory:"):
+        _check_stays(pipeline, executor, root)
     executor.check(pipeline)
-    if not root.startswith("memory:"):
+
+
+def _check_stays(pipeline: Pipeline, executor: Executor, root: str) -> None:
+    away = next((path for path, task in leaf_tasks(pipeline.root) if not executor.keeps(task)), None)
+    if away is None:
         return
-    away = next((task for task in leaf_tasks(pipeline.root) if not executor.keeps(task)), None)
-    if away is not None:
-        raise RefusedError(
-            f"pipeline_root {root!r} exists in this process only, and {executor!r} runs task {away.name!r} in another; "
-            "use a folder" + ("" if executor.in_process else ", or LocalExecutor(mode='threads')")
-        )
+    raise RefusedError(
+        f"pipeline_root {root!r} exists in this process only, and {executor!r} runs task {away!r} in another; "
+        "use a folder" + ("" if executor.in_process else ", or LocalExecutor(mode='threads')")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +97,20 @@ class Driver:
         recorder: RunRecorder,
         store: ArtifactStore,
         stop_on_failure: bool,
+        limits: Limits,
     ) -> None:
         self._pipeline = pipeline
         self._run_id = run_id
         self._executor = executor
         self._recorder = recorder
         self._store = store
+        self._limits = limits
+        self._permits: dict[str, Permit] = {}
         self._state = RunState(
             pipeline.root, arguments, run_id, stop_on_failure=stop_on_failure, open_iterations=executor.open_iterations
         )
         #: Everything that comes from other threads than the loop's: executor events, cancellations.
-        self._inbox: queue.SimpleQueue[Event | CancelRequested | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Event | CancelRequested | Granted | None] = queue.SimpleQueue()
         #: The ends of bodies that ran on the loop's own thread.
         self._ended: deque[Event] = deque()
         self._timers: list[tuple[float, str]] = []
@@ -109,6 +120,7 @@ class Driver:
         self._functions: dict[str, Callable[..., Any]] = dict(pipeline.functions)
         self._base = self._store.join(path_name(pipeline.name), run_id)
         self._thread = 0
+        self._opened = self._interrupted = False
         #: Held by the thread that takes a step: the loop's, or one that reports.
         self._step = threading.Lock()
         #: What the loop waits on while other threads take the steps: see ``_ring``.
@@ -126,6 +138,8 @@ class Driver:
             Commit: self._commit,
             Moved: self._moved,
             Cancel: self._cancel,
+            Ask: self._ask,
+            Release: self._release,
             SetTimer: self._set_timer,
             FinishRun: self._finish,
         }
@@ -145,47 +159,53 @@ class Driver:
         self._inbox.put(CancelRequested() if request == "cancel" else None)
         self._ring()
 
-    def drive(self) -> FinishRun:
-        """Run to the end. An interrupt of this thread cancels the run and is raised again at its end, a second one at once.
+    def open(self) -> None:
+        """Begin. ``close`` ends what this began, whatever happens between.
 
         Raises:
-            FlowcoreError: the record or the executor failed; what still ran was stopped.
+            FlowcoreError: the executor cannot be used.
         """
-        interrupt: KeyboardInterrupt | None = None
         self._recorder.run_state(RunStatus.RUNNING)
+        self._executor.open(self._report if self.on_callers_thread else self._heard)
+        self._opened = True
+
+    def drive(self) -> FinishRun:
+        """Run to the end. An interrupt of a body cancels the run and is raised again at its end, any other one at once.
+
+        Raises:
+            FlowcoreError: the record or the executor failed.
+        """
         self._thread = threading.get_ident()
+        self._open = True
         try:
-            self._executor.open(self._report if self.on_callers_thread else self._heard)
-            try:
-                self._open = True
-                with self._step:
-                    self._execute(self._state.start())
-                while self.finish is None:
-                    try:
-                        if interrupt is not None and not self._attempts and not self._ended and self._inbox.empty():
-                            break  # the interrupt came between two steps of ours: nothing is left that could report
-                        if self.on_callers_thread:
-                            self._loop()
-                        else:
-                            self._attend()
-                    except KeyboardInterrupt as pressed:
-                        if interrupt is not None:
-                            raise
-                        interrupt = pressed
-                        # At once, before the end of the body that it interrupted is taken in.
-                        with self._step:
-                            self._execute(self._state.handle(CancelRequested()))
-            finally:
-                with self._step:
-                    self._open = False
-                self._executor.close()
-        finally:
-            if self.finish is None:
-                self._recorder.run_state(RunStatus.CANCELED if interrupt else RunStatus.FAILED)
-        if interrupt is not None:
-            raise interrupt
+            with self._step:
+                self._execute(self._state.start())
+            if self.on_callers_thread:
+                self._loop()
+            else:
+                self._attend()
+        except KeyboardInterrupt:
+            self._interrupted = True
+            if not self._ended:
+                raise  # it came between two steps of ours, which cannot be gone on with
+            # At once, before the end of the body that it interrupted is taken in.
+            self._execute(self._state.handle(CancelRequested()))
+            self._loop()
+            raise
         assert self.finish is not None
         return self.finish
+
+    def close(self) -> None:
+        """Stop what still runs; a run that has not ended is recorded as canceled where it was interrupted, else as failed."""
+        with self._step:
+            self._open = False
+        if self._opened:
+            self._opened = False
+            self._executor.close()
+        for permit in self._permits.values():
+            permit.release()
+        if self.finish is None:
+            self._recorder.abandon(RunStatus.CANCELED if self._interrupted else RunStatus.FAILED)
 
     def _loop(self) -> None:
         inbox, ended, work, take, recorder = self._inbox, self._ended, self._executor.work, self._take, self._recorder
@@ -300,11 +320,11 @@ class Driver:
         for other in more:
             self._report(other)
 
-    def _take(self, event: Event | CancelRequested | None) -> None:
+    def _take(self, event: Event | CancelRequested | Granted | None) -> None:
         if event is None:
             return
         kind = type(event)
-        if kind is CancelRequested:
+        if kind is CancelRequested or kind is Granted:
             self._execute(self._state.handle(event))  # type: ignore[arg-type]
             return
         attempt_id = event.attempt_id  # type: ignore[union-attr]
@@ -426,7 +446,7 @@ class Driver:
         Raises:
             CodeError: names the function and what is wrong with it.
         """
-        for task in leaf_tasks(self._pipeline.root):
+        for _, task in leaf_tasks(self._pipeline.root):
             self._plan(task)
 
     def _commit(self, command: Commit) -> None:
@@ -444,6 +464,21 @@ class Driver:
     def _cancel(self, command: Cancel) -> None:
         self._executor.cancel(command.attempt_id)
         self._ring()  # places that became free are filled by the loop
+
+    def _ask(self, command: Ask) -> None:
+        key = command.key
+        permit = self._permits[key] = self._limits.ask(command.limit, lambda: self._granted(key))
+        if permit.state == "waiting":
+            self._recorder.waits(command.path, f"limit {command.limit!r}: its places are taken")
+        else:
+            self._granted(key)
+
+    def _granted(self, key: str) -> None:
+        self._inbox.put(Granted(key))
+        self._ring()
+
+    def _release(self, command: Release) -> None:
+        self._permits.pop(command.key).release()
 
     def _set_timer(self, command: SetTimer) -> None:
         timer = (time.monotonic() + command.seconds, command.key)

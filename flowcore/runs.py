@@ -23,6 +23,7 @@ from flowcore.values import decode
 if TYPE_CHECKING:
     from flowcore.artifacts.store import ArtifactStore
     from flowcore.artifacts.types import Artifact
+    from flowcore.driving import Aside
     from flowcore.recorder import RunRecorder
     from flowcore.timeline import By, Timeline
 
@@ -41,7 +42,7 @@ class Run:
         self._error: BaseException | None = None
         self._failures: dict[str, TaskError] | None = None
         self._cancel: Callable[..., None] | None = None
-        self._thread: threading.Thread | None = None
+        self._aside: Aside | None = None
         self._recorder: RunRecorder | None = None
 
     def __repr__(self) -> str:
@@ -201,8 +202,8 @@ class Run:
         if self._cancel is None:
             return self.done
         ended = self._ended.wait(timeout)
-        if ended and self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        if ended and self._aside is not None:
+            self._aside.wait()
         return ended
 
     def result(self, timeout: float | None = None) -> Run:

@@ -20,7 +20,7 @@ from collections import deque
 from typing import Any
 
 from flowcore.executor import Event, Finished, Outcome, Output, Started, Status, WorkOrder
-from flowcore.masks import masking
+from flowcore.surroundings import Baseline, Sources
 from flowcore.wire import Frames, OrderReader, event_text, frame
 
 TOKEN = struct.Struct("=Q")
@@ -168,18 +168,18 @@ def serve(connection_fd: int, token_fd: int, life_fd: int, region_fd: int) -> No
 
     hello = decode(next_frame())
     sys.path[:] = hello["sys_path"]
-    for name, value in {**hello["environment"], **hello["secrets"]}.items():
+    for name, value in hello["environment"].items():
         if value is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-    masked = masking(hello["secrets"].values())
     region = mmap.mmap(region_fd, REGION_BYTES)
     told = Told(connection, region)
     watcher = Watcher(life_fd, told)
     reader = OrderReader()
     raw = Raw()
-    stores = Stores(hello["private_dir"])
+    stores = Stores(hello["private_dir"], Sources.from_json(hello["sources"]))
+    baseline = stores.baseline = Baseline()
     where = f"pid {os.getpid()}"
     orders: deque[tuple[int, WorkOrder | Exception]] = deque()
     current: list[Any] = ["", 0]
@@ -190,7 +190,7 @@ def serve(connection_fd: int, token_fd: int, life_fd: int, region_fd: int) -> No
         # A thread that a body left behind may still tell something: it belongs to no order of now.
         if event.attempt_id != current[0]:
             return
-        told.add(event_text(current[1], masked(event)))
+        told.add(event_text(current[1], event))
         if watcher.asleep:
             told.flush()
             if type(event) is Started:
@@ -225,10 +225,14 @@ def serve(connection_fd: int, token_fd: int, life_fd: int, region_fd: int) -> No
             except KeyboardInterrupt as error:
                 outcome = Outcome(Status.FAILED, error=task_error(error))
             attempt_id, current[0] = order.attempt_id, ""
+            baseline.restore()
+            masks, stores.masks = stores.masks, None
             for stream, text in raw.take():
-                told.add(event_text(number, masked(Output(attempt_id, stream, text))))
+                if masks is not None:
+                    text = masks(text)
+                told.add(event_text(number, Output(attempt_id, stream, text)))
             try:
-                text = event_text(number, masked(Finished(attempt_id, outcome)))
+                text = event_text(number, Finished(attempt_id, outcome))
             except Exception as error:  # noqa: BLE001  what cannot be told is the task's failure, not the worker's end
                 text = event_text(number, Finished(attempt_id, Outcome(Status.FAILED, error=task_error(error))))
             told.add(text)

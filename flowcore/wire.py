@@ -144,8 +144,7 @@ class OrderReader:
                 shared = head["order"] = WorkOrder.from_json(head["head"])
             order = WorkOrder(
                 attempt_id, task, shared.component, arguments, {}, shared.code, output_uri, shared.pipeline_root,
-                shared.storage_options, shared.settings, shared.seal_always,
-                None, shared.fetch_cache, shared.fetch_cache_bytes,
+                shared.storage_options, shared.settings, shared.seal_always, None, shared.fetch_cache, shared.fetch_cache_bytes,
             )  # fmt: skip
             if artifacts:
                 order.artifacts = WorkOrder.from_json({**head["head"], "artifacts": artifacts}).artifacts

@@ -13,6 +13,7 @@ import time
 import traceback
 from bdb import BdbQuit
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,14 @@ from flowcore.capture import SINK, Sink
 from flowcore.code import load_function
 from flowcore.errors import ArtifactError, FlowcoreError, ValueEncodingError
 from flowcore.executor import Event, Outcome, Output, Reported, Started, Status, TaskError, WorkOrder
-from flowcore.graph import ArtifactType, CodeRef, Component, Port, PythonFunction
+from flowcore.graph import NO_SETTINGS, ArtifactType, CodeRef, Component, Port, PythonFunction
 from flowcore.values import decoder, encoder, from_text, to_text
 
 if TYPE_CHECKING:
     from flowcore.artifacts.store import ArtifactStore, Execution
     from flowcore.artifacts.types import Artifact, ArtifactRef
+    from flowcore.masking import Masks
+    from flowcore.surroundings import Baseline, Sources
 
 #: Up to Python 3.11 an enum's attribute costs as much as a call.
 _SUCCEEDED = Status.SUCCEEDED
@@ -60,7 +63,13 @@ class Stores:
     What they keep in files meanwhile lies below ``private_dir``, which whoever started the worker removes: it may be killed.
     """
 
-    def __init__(self, private_dir: str | None = None) -> None:
+    def __init__(self, private_dir: str | None = None, sources: Sources | None = None) -> None:
+        #: Where the secrets, config maps and volumes of orders come from.
+        self.sources = sources
+        #: Set in a process of the worker's own, which comes back to it after each body.
+        self.baseline: Baseline | None = None
+        #: Masks the secrets of the order that ran last; None where it had none.
+        self.masks: Masks | None = None
         self._private_dir = private_dir
         self._made: str | None = None
         #: Threads share one of these: two that want a root at once must not open it twice.
@@ -80,7 +89,9 @@ class Stores:
         assert code is not None
         function = self._functions.get(code)
         if function is None:
-            function = self._functions[code] = load_function(code, self.get(order) if code.blob else None)
+            store = self.get(order) if code.blob else None
+            with nullcontext() if self.baseline is None else self.baseline.importing():
+                function = self._functions[code] = load_function(code, store)
         return function
 
     def get(self, order: WorkOrder) -> ArtifactStore:
@@ -100,10 +111,10 @@ class Stores:
 
     def private_dir(self) -> str:
         """A directory for worker processes, which goes with ``close``."""
+        import tempfile
+
         with self._lock:
             if self._made is None:
-                import tempfile
-
                 self._made = tempfile.mkdtemp(prefix="flowcore-workers-")
             return self._made
 
@@ -159,12 +170,23 @@ def _call_plan(component: Component) -> _CallPlan:
 
 
 def run_order(
-    order: WorkOrder, report: Callable[[Event], None], stores: Stores, *, where: str, passthrough: bool = False
+    order: WorkOrder,
+    report: Callable[[Event], None],
+    stores: Stores,
+    *,
+    where: str,
+    passthrough: bool = False,
+    context: TaskContext | None = None,
 ) -> Outcome:
     """Run one attempt: reports Started and what the body writes, returns its outcome. The caller reports Finished.
 
     Only KeyboardInterrupt leaves this function; every other exception of the body or of sealing is a failed outcome.
+    ``context`` is given for a body whose surroundings are there.
     """
+    if context is None and order.settings is not NO_SETTINGS and order.settings.needs_process:
+        from flowcore.surrounded import run_surrounded
+
+        return run_surrounded(order, report, stores, where=where, passthrough=passthrough)
     started_at = time.time()
     execution: Execution | None = None
     function = order.function
@@ -185,7 +207,8 @@ def run_order(
             execution = _stage(order, plan, call, stores, opened, scratch=scratch)
         report(Started(order.attempt_id, where, execution.name if execution is not None else None))
         paths = {name: call[name].path for name in plan.path_outputs} if plan.path_outputs else None
-        context = TaskContext(order, report, passthrough=passthrough)
+        if context is None:
+            context = TaskContext(order, report, passthrough=passthrough)
         token = SINK.set(context)
         try:
             returned = function(**(call | paths if paths else call))
@@ -209,6 +232,11 @@ def run_order(
         if execution is not None:
             execution.discard()
         return Outcome(Status.FAILED, error=task_error(error, function), started_at=started_at, finished_at=time.time())
+
+
+def waited_for(returned: Any) -> Any:
+    """What a body returned, an async body's own return value."""
+    return _await(returned) if hasattr(returned, "__await__") else returned
 
 
 def _await(awaitable: Any) -> Any:
@@ -362,10 +390,13 @@ def task_error(error: BaseException, function: Callable[..., Any] | None = None)
     return TaskError(name, message, text, error.with_traceback(trace))
 
 
+#: The files whose frames lie between a worker and its body.
+_OURS = {__file__, os.path.join(os.path.dirname(__file__), "surrounded.py")}
+
+
 def _authors_part(trace: TracebackType | None) -> TracebackType | None:
-    here = __file__
     found = trace
-    while found is not None and found.tb_frame.f_code.co_filename == here:
+    while found is not None and found.tb_frame.f_code.co_filename in _OURS:
         found = found.tb_next
     return found if found is not None else trace
 

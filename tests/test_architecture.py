@@ -85,7 +85,7 @@ def test_public_names_are_these() -> None:
         "submit",
     }  # fmt: skip
     assert set(executors.__all__) == {"LocalExecutor"}
-    assert set(testing.__all__) == {"ExecutorConformance", "ScriptedExecutor", "StoreConformance"}
+    assert set(testing.__all__) == {"ExecutorConformance", "ScriptedExecutor", "StoreConformance", "run"}
     for module in (flowcore, dsl, executors, testing):
         for name in module.__all__:
             assert getattr(module, name) is not None

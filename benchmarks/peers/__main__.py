@@ -146,6 +146,7 @@ def main(arguments: list[str]) -> None:
     progress = Console(stderr=True)
     peers = [peer for peer in PEERS if not options.peers or peer.name in {"flowcore", *options.peers}]
     pythons = {peer.name: interpreter(peer.name, progress) for peer in peers}
+    load = os.getloadavg()[0]
     results: dict[Peer, list[dict[str, Any]]] = {peer: [] for peer in peers}
     for number in range(rounds):
         for peer in peers:
@@ -154,15 +155,15 @@ def main(arguments: list[str]) -> None:
             results[peer].append(measure(peer, pythons[peer.name], *sizes, repeats))
     rows = [summary(peer, found, min(fan, peer.fan), min(chain, peer.chain)) for peer, found in results.items()]
     if options.json:
-        found = {"python": platform.python_version(), "cores": os.cpu_count(), "peers": rows}
+        found = {"python": platform.python_version(), "cores": os.cpu_count(), "load": load, "peers": rows}
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
     console = Console()
     console = Console(width=max(console.width, 170)) if not console.is_terminal else console
     console.print(table_of(rows, fan, chain))
     console.print(
-        f"Python {platform.python_version()}, {os.cpu_count()} cores; medians of {rounds * repeats}, libraries in turns. "
-        "Only flowcore's runs are recorded.",
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load:.1f} at the start; "
+        f"medians of {rounds * repeats}, libraries in turns. Only flowcore's runs are recorded.",
         style="dim",
         highlight=False,
     )

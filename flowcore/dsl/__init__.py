@@ -1,6 +1,6 @@
 """What authors import: components, pipelines, artifacts and control flow, by the names of Kubeflow Pipelines' SDK."""
 
-from flowcore.artifacts.types import Artifact, Dataset, Metrics, Model
+from flowcore.artifacts.types import HTML, Artifact, Dataset, Markdown, Metrics, Model
 from flowcore.dsl.annotations import Input, InputPath, Output, OutputPath
 from flowcore.dsl.component import component
 from flowcore.dsl.control import Collected, Condition, Elif, Else, If, OneOf, ParallelFor
@@ -18,6 +18,7 @@ def report(step: int, value: float, name: str = "objective") -> None:
 
 
 __all__ = [
+    "HTML",
     "Artifact",
     "Collected",
     "Condition",
@@ -27,6 +28,7 @@ __all__ = [
     "If",
     "Input",
     "InputPath",
+    "Markdown",
     "Metrics",
     "Model",
     "OneOf",

@@ -35,7 +35,7 @@ def _walk(dag: Dag, prefix: str) -> Iterator[_Mark]:
 
 
 def _label(task: Task) -> str:
-    parts = [task.name]
+    parts = [task.settings.display_name or task.name]
     if task.condition is not None:
         parts.append(f"if {describe_condition(task.condition)}")
     if task.loop is not None:

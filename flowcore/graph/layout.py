@@ -16,9 +16,11 @@ from flowcore.graph.model import Dag, Task
 #: Tasks beyond so many in one drawing are counted, not drawn.
 LIMIT = 400
 #: A layer that is wider goes on in the next row; in pixels, as every length here.
-WIDEST = 1300.0
+WIDEST = 960.0
 GAP, LAYER_GAP, PADDING, LINE = 18.0, 36.0, 14.0, 16.0
-LABEL_WIDTH, DUMMY_WIDTH = 230.0, 10.0
+LABEL_WIDTH, DUMMY_WIDTH = 230.0, 4.0
+#: So many edges that end, or begin, at one task run as one where they pass layers.
+BUNDLE = 4
 #: How wide a character of 12 px is; generous, since the reader's font is not known.
 PLAIN, BOLD = 7.0, 7.9
 
@@ -155,17 +157,25 @@ def _wrapped(layers: list[list[str]], boxes: dict[str, Box]) -> list[list[str]]:
 def _with_dummies(
     layers: list[list[str]], needs: dict[str, dict[str, bool]]
 ) -> tuple[list[list[str]], dict[tuple[str, str], list[str]]]:
-    """The layers with a place kept for each edge that passes one, and the names that each edge goes through."""
+    """The layers with a place kept for each edge or bundle that passes one, and the names that each edge goes through."""
+    leaving: dict[str, int] = {}
+    for needed in needs.values():
+        for other in needed:
+            leaving[other] = leaving.get(other, 0) + 1
     level = {name: place for place, layer in enumerate(layers) for name in layer}
     rows = [list(layer) for layer in layers]
     chains: dict[tuple[str, str], list[str]] = {}
+    kept: set[str] = set()
     for name, needed in needs.items():
         for other in needed:
             passed = range(level[other] + 1, level[name])
             # A slash is in no task's name. Edges over many layers would fill the drawing with places kept for them.
-            dummies = [f"{other}/{name}/{place}" for place in passed] if len(passed) <= 12 else []
+            way = f"/{name}" if len(needed) >= BUNDLE else f"{other}/" if leaving[other] >= BUNDLE else f"{other}/{name}"
+            dummies = [f"{way}/{place}" for place in passed] if len(passed) <= 12 else []
             for place, dummy in zip(passed, dummies, strict=False):
-                rows[place].append(dummy)
+                if dummy not in kept:
+                    kept.add(dummy)
+                    rows[place].append(dummy)
             chains[other, name] = [other, *dummies, name]
     return rows, chains
 

@@ -13,8 +13,8 @@ class TaskPlan:
     """A task with its needs (places of siblings), its dependents and how each input is had."""
 
     __slots__ = (
-        "bound", "certain", "children", "constants", "dependents", "linked", "loop", "name", "needs", "outputs", "passed",
-        "required", "settings", "task", "timeout_seconds",
+        "bound", "certain", "children", "constants", "dependents", "limit", "linked", "loop", "name", "needs", "outputs",
+        "passed", "required", "settings", "task", "timeout_seconds",
     )  # fmt: skip
 
     def __init__(self, task: Task, places: dict[str, int]) -> None:
@@ -22,6 +22,7 @@ class TaskPlan:
         self.name = task.name
         self.loop = task.loop
         self.timeout_seconds = task.settings.timeout_seconds
+        self.limit = task.settings.limit
         #: The siblings that it waits for; of those the ones without whose data it cannot run: a OneOf has other choices.
         found = dependencies(task)
         self.needs = tuple(places[name] for name in found)

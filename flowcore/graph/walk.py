@@ -22,20 +22,19 @@ def leaf_components(root: Component) -> Iterator[Component]:
             yield component
 
 
-def leaf_tasks(root: Component) -> Iterator[Task]:
-    """Every task whose component is no Dag; a Dag that is used twice gives its tasks once."""
+def leaf_tasks(root: Component) -> Iterator[tuple[str, Task]]:
+    """(path, task) of every task that is no Dag; those of a Dag that is used more than once come once."""
     seen: set[int] = set()
-    todo = [root]
+    todo: list[tuple[str, Component]] = [("", root)]
     while todo:
-        component = todo.pop()
+        prefix, component = todo.pop()
         if id(component) in seen or not isinstance(component.implementation, Dag):
             continue
         seen.add(id(component))
         for task in component.implementation.tasks:
-            if isinstance(task.component.implementation, Dag):
-                todo.append(task.component)
-            else:
-                yield task
+            if not isinstance(task.component.implementation, Dag):
+                yield prefix + task.name, task
+        todo.extend((f"{prefix}{task.name}/", task.component) for task in reversed(component.implementation.tasks))
 
 
 def task_at(pipeline: Pipeline, path: str) -> Task:

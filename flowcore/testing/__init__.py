@@ -1,15 +1,21 @@
-"""For tests of executors, stores and pipelines: conformance suites to inherit, and an executor that plays a script."""
+"""For tests of executors, stores and pipelines: conformance suites to inherit, a scripted executor, and runs with fakes."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowcore.testing.executors import ExecutorConformance
+    from flowcore.testing.running import run
     from flowcore.testing.scripted import ScriptedExecutor
     from flowcore.testing.stores import StoreConformance
 
-__all__ = ["ExecutorConformance", "ScriptedExecutor", "StoreConformance"]
+__all__ = ["ExecutorConformance", "ScriptedExecutor", "StoreConformance", "run"]
 
-_WHERE = {"ExecutorConformance": "executors", "ScriptedExecutor": "scripted", "StoreConformance": "stores"}
+_WHERE = {
+    "ExecutorConformance": "executors",
+    "ScriptedExecutor": "scripted",
+    "StoreConformance": "stores",
+    "run": "running",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
-import fsspec
 import pytest
-from fsspec.implementations.local import LocalFileSystem
 
+import tests.artifacts.server_files  # noqa: F401  registers server://
 from flowcore.artifacts.store import ArtifactStore
 from flowcore.errors import StorageError
 from flowcore.testing.stores import StoreConformance
-
-
-class ServerFileSystem(LocalFileSystem):
-    protocol: ClassVar[str] = "server"
-
-    @classmethod
-    def _strip_protocol(cls, path: str) -> str:
-        return str(path).removeprefix("server://").rstrip("/")
-
-
-fsspec.register_implementation("server", ServerFileSystem, clobber=True)
 
 
 class TestServerStore(StoreConformance):

@@ -19,6 +19,8 @@ def test_titles_are_those_of_kubeflow_pipelines() -> None:
         "system.Dataset": "Dataset",
         "system.Model": "Model",
         "system.Metrics": "Metrics",
+        "system.HTML": "HTML",
+        "system.Markdown": "Markdown",
     }
 
 

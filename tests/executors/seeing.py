@@ -21,13 +21,6 @@ def where() -> Dict[str, int]:  # noqa: UP006
     return {"pid": os.getpid(), "thread": threading.get_ident()}
 
 
-@dsl.component
-def tell(name: str) -> str:
-    print("the value is", os.environ[name])  # noqa: T201
-    os.system(f'echo "child: ${name}"')
-    raise ValueError(f"not {os.environ[name]}")
-
-
 @dsl.component(packages_to_install=["flowcore-test-tool>=2"])
 def use_tool() -> str:
     import flowcore_test_tool

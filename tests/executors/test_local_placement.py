@@ -13,15 +13,14 @@ from typing import Any
 import pytest
 
 import flowcore
-from flowcore import dsl, kubernetes
+from flowcore import dsl
 from flowcore.dsl.frames import PipelineTask
-from flowcore.errors import RefusedError, UsageError
+from flowcore.errors import RefusedError
 from flowcore.executors import LocalExecutor
 from flowcore.runs import Run
 from tests.executors import seeing
 
 MODES = ("inline", "threads", "processes")
-SECRET = "s3cr3t-value"
 
 
 def run_one(component: Any, configure: Callable[[PipelineTask[Any]], object], executor: LocalExecutor, **arguments: Any) -> Run:
@@ -68,42 +67,7 @@ def test_task_with_variables_leaves_this_process_and_others_stay() -> None:
     assert run.tasks["where-2"].output["pid"] == os.getpid()
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("value", [{"env": "HOST_SECRET"}, {"file": "secret.txt"}, SECRET], ids=["env", "file", "text"])
-def test_secret_reaches_the_body_and_nothing_that_is_kept(mode: Any, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOST_SECRET", SECRET)
-    Path("secret.txt").write_text(SECRET)
-    executor = LocalExecutor(mode, secrets={"db": {"password": value}})
-    seen = run_one(
-        seeing.look, lambda task: kubernetes.use_secret_as_env(task, "db", {"password": "PASSWORD"}), executor, name="PASSWORD"
-    )
-    assert output(seen, "look") == SECRET
-    told = run_one(
-        seeing.tell, lambda task: kubernetes.use_secret_as_env(task, "db", {"password": "PASSWORD"}), executor, name="PASSWORD"
-    )
-    error = told.failures["tell"]
-    assert error.message == "not ********"
-    assert SECRET not in error.traceback
-    text = "".join(line.text for line in told.logs())
-    assert "the value is ********" in text
-    if mode != "inline":  # what a child writes to an inline run's terminal is not captured at all
-        assert "child: ********" in text
-    assert SECRET not in text
-
-
-def test_config_map_becomes_variables() -> None:
-    executor = LocalExecutor(config_maps={"app": {"level": "high"}})
-    run = run_one(
-        seeing.look, lambda task: kubernetes.use_config_map_as_env(task, "app", {"level": "LEVEL"}), executor, name="LEVEL"
-    )
-    assert output(run, "look") == "high"
-
-
 REFUSED = [
-    (lambda task: kubernetes.use_secret_as_env(task, "db", {"k": "K"}), r"task 'look' reads the secret 'db' as K, .*secrets="),
-    (lambda task: kubernetes.use_config_map_as_env(task, "m", {"k": "K"}), "reads the config map 'm' as K, .*config_maps="),
-    (lambda task: kubernetes.use_field_path_as_env(task, "IP", "status.podIP"), "'status.podIP', which only a pod has"),
-    (lambda task: kubernetes.mount_pvc(task, "data", "/no/such/place"), "mounts the volume 'data', which is not given"),
     (lambda task: task.set_cpu_request("3"), "asks for 3 cores, and the budget is 2: ask for less, or give LocalExecutor"),
     (lambda task: task.set_memory_request("2Gi"), "asks for .* bytes of memory, and the budget is"),
     (lambda task: task.set_accelerator_limit(2), "asks for 2 GPUs, and the budget is 1"),
@@ -116,22 +80,6 @@ def test_what_cannot_be_had_is_refused_before_the_run(mode: Any, configure: Any,
     executor = LocalExecutor(mode, cpus=2, memory="1Gi", gpus=1)
     with pytest.raises(RefusedError, match=text):
         run_one(seeing.look, configure, executor, name="X")
-
-
-def test_volume_is_used_where_its_mount_path_leads_to_its_folder(tmp_path: Path) -> None:
-    (tmp_path / "claim" / "part").mkdir(parents=True)
-    (tmp_path / "mounted").symlink_to(tmp_path / "claim" / "part")
-    executor = LocalExecutor(volumes={"data": str(tmp_path / "claim")})
-    place = str(tmp_path / "mounted")
-    run = run_one(seeing.look, lambda task: kubernetes.mount_pvc(task, "data", place, "part"), executor, name="X")
-    assert output(run, "look") == "<not set>"
-    with pytest.raises(RefusedError, match="make it a link, ln -s"):
-        run_one(seeing.look, lambda task: kubernetes.mount_pvc(task, "data", place), executor, name="X")
-
-
-def test_secret_that_is_no_reference_is_refused_by_name() -> None:
-    with pytest.raises(UsageError, match="'db', key 'password' wants"):
-        LocalExecutor(secrets={"db": {"password": 7}})
 
 
 def test_memory_store_is_refused_for_a_task_that_leaves_this_process() -> None:

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from hypothesis import given, settings
 
-from flowcore.graph import Compare, Component, Constant, Dag, Pipeline, Port, ScopeInput, Task
+from flowcore.graph import Compare, Component, Constant, Dag, Pipeline, Port, ScopeInput, Settings, Task
 
 from .graphs import INT, STR, every_feature, pipelines, step
 
@@ -82,3 +82,10 @@ def test_any_graph_is_drawn_with_balanced_groups(pipeline: Pipeline) -> None:
 def test_graphviz_reads_the_dot_text() -> None:
     for pipeline in (every_feature(), hostile()):
         subprocess.run(["dot", "-Tsvg"], input=pipeline.to_dot(), text=True, check=True, capture_output=True)
+
+
+def test_display_name_is_shown_instead_of_the_name() -> None:
+    task = Task("t", step(), (("a", Constant(1)),), settings=Settings(display_name="Train it"))
+    pipeline = Pipeline(Component("p", (), (), Dag((task,))))
+    assert "Train it" in pipeline.to_mermaid()
+    assert "Train it" in pipeline.to_dot()

@@ -36,7 +36,7 @@ class Bucket:
             "s3", endpoint_url=self.endpoint_url, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1"
         )
 
-    def keys(self) -> list[str]:
+    def all_keys(self) -> list[str]:
         """All keys of the bucket, sorted."""
         pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=self.name)
         return sorted(item["Key"] for page in pages for item in page.get("Contents", []))
@@ -56,12 +56,13 @@ def s3_server_running() -> Iterator[str]:
     assert server.stdin is not None
     assert server.stdout is not None
     try:
+        server.wait()  # what it started serves on
         port = server.stdout.readline().strip()
         assert port, "the S3 server did not start"
         yield f"http://127.0.0.1:{port}"
     finally:
         server.stdin.close()
-        server.wait(timeout=30)
+        server.stdout.read()  # its end is the server's
         server.stdout.close()
 
 
