@@ -218,6 +218,7 @@ class ProcessPool:
             os.close(self._wake_read)
             os.close(self._wake_write)
         _POOLS.discard(self)
+        self._stores.close()
 
     # The watching thread
 
