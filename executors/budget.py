@@ -98,8 +98,8 @@ def _quota(folder: Path) -> float | None:
     if text is not None:
         quota, _, period = text.partition(" ")
         return None if quota == "max" else int(quota) / int(period or 100_000)
-    number, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
-    return None if number is None or period is None or int(number) <= 0 else int(number) / int(period)
+    number, each = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+    return None if number is None or each is None or int(number) <= 0 else int(number) / int(each)
 
 
 def _cgroups(root: Path, controller: str) -> list[Path]:

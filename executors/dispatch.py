@@ -21,6 +21,8 @@ from flowcore.executors.budget import NOTHING, Budget, Request
 TARGET_SECONDS = 0.008
 PATIENCE_SECONDS = 0.020
 MOST = 256
+#: How many kinds of worker nobody waits for are kept in mind.
+_KINDS = 16
 #: A measured task up to which others may wait behind it.
 _SHORT_SECONDS = TARGET_SECONDS / 2
 
@@ -173,6 +175,8 @@ class Dispatch:
             if (len(self._free) > 1 or self._asking) and self._waits_longer(kind, entry.number):
                 return None
             free.popleft()
+            if not free and len(self._free) > _KINDS:
+                del self._free[kind]  # each task may want a kind of its own
         return entry
 
     def _waits_longer(self, kind: Hashable, number: int) -> bool:

@@ -7,24 +7,21 @@ are started when first needed, serve one order after another, and end when their
 from __future__ import annotations
 
 import os
-import threading
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from flowcore.capture import capturing
 from flowcore.errors import UsageError
-from flowcore.executor import Executor, Finished, Lost, Outcome, Report, Status, WorkOrder
-from flowcore.executors.budget import usable_cores
-from flowcore.executors.dispatch import Dispatch, Entry
-from flowcore.executors.local_processes import Place, ProcessPool
-from flowcore.executors.local_threads import ThreadPool
-from flowcore.graph import Pipeline
-from flowcore.surroundings import Sources, Value, check_tasks, sweep
-from flowcore.worker import Stores, run_order
+from flowcore.executor import Executor, Report, WorkOrder
+from flowcore.executors.budget import Budget, usable_cores, visible_gpus
+from flowcore.executors.local_inline import Inline
+from flowcore.executors.local_workers import Workers
+from flowcore.executors.placement import Placement
+from flowcore.graph import Pipeline, Task
+from flowcore.graph.settings import MEMORY
+from flowcore.surroundings import Sources, Value, sweep
 
 Mode = Literal["inline", "threads", "processes"]
-_CANCELED = Outcome(Status.CANCELED)
+MODES = ("inline", "threads", "processes")
 
 
 class LocalExecutor(Executor):
@@ -32,14 +29,26 @@ class LocalExecutor(Executor):
 
     Args:
         mode: "inline" runs bodies one by one on the thread that called ``run``; "threads" (the default) and "processes" run up
-            to ``workers`` at once.
-        workers: how many bodies may run at once; by default the number of usable cores. Inline has one.
+            to ``workers`` at once. In threads mode a task that sees an environment of its own, an accelerator, or packages
+            that are not installed here runs in a worker process.
+        workers: how many bodies may run at once; by default the number of usable cores (affinity and cgroup quotas are
+            honoured). Inline has one.
+        cpus: how many cores the requests of the tasks that run at once may add up to; by default there is no bound.
+        memory: the same for memory: bytes, or a text such as "8Gi".
+        gpus: how many GPUs there are, or their indices; handed out to tasks through CUDA_VISIBLE_DEVICES. By default those of
+            this process's own CUDA_VISIBLE_DEVICES, else those that nvidia-smi lists, else none.
         secrets, config_maps: what tasks use, as ``{"name": {"key": value}}``, where a value is a text, ``{"env": NAME}`` or
             ``{"file": path}``; the last two are looked up where the body runs.
         volumes: the folder of this machine that stands for each persistent volume claim.
+        install_packages: whether tasks whose packages are not installed get a virtual environment, kept in the user's cache.
+        pip_args: options of ``pip install`` for these, such as ``("--no-index", "--find-links", folder)``.
+
+    Tasks ask with ``set_cpu_request``, ``set_memory_request`` and ``set_accelerator_limit``; one that asks for nothing takes
+    nothing of the budget. Requests are met in the order in which they came: one that does not fit holds back later requests,
+    so that no stream of small ones keeps a large one waiting; tasks that ask for nothing pass. Each run has the whole budget.
 
     Raises:
-        UsageError: an unknown mode, fewer than one worker, or no such mappings.
+        UsageError: an unknown mode, fewer than one worker, a budget that is no number, or no such mappings.
     """
 
     name = "local"
@@ -49,31 +58,50 @@ class LocalExecutor(Executor):
         mode: Mode = "threads",
         workers: int | None = None,
         *,
+        cpus: float | None = None,
+        memory: int | str | None = None,
+        gpus: int | Sequence[int] | None = None,
         secrets: Mapping[str, Mapping[str, Value]] | None = None,
         config_maps: Mapping[str, Mapping[str, Value]] | None = None,
         volumes: Mapping[str, str | os.PathLike[str]] | None = None,
+        install_packages: bool = True,
+        pip_args: Sequence[str] = (),
     ) -> None:
-        if mode not in _STRATEGIES:
-            raise UsageError(f"LocalExecutor(mode={mode!r}): the modes are {', '.join(_STRATEGIES)}")
+        if mode not in MODES:
+            raise UsageError(f"LocalExecutor(mode={mode!r}): the modes are {', '.join(MODES)}")
         if workers is not None and (not isinstance(workers, int) or workers < 1):
             raise UsageError(f"LocalExecutor(workers={workers!r}): wants a whole number from 1 on")
-        self.sources = Sources(secrets or {}, config_maps or {}, volumes or {})
+        if cpus is not None and not (isinstance(cpus, int | float) and cpus > 0):
+            raise UsageError(f"LocalExecutor(cpus={cpus!r}): wants a number above 0")
         self.mode = mode
         self.workers = 1 if mode == "inline" else workers or usable_cores()
         self.in_process = mode != "processes"
         self.kills_running_tasks = mode == "processes"
         self.uses_callers_thread = mode == "inline"
         self.open_iterations = max(1_000, 4 * self.workers)
-        self._strategy: _Inline | _Workers | None = None
+        self._budget = (cpus, _memory_bytes(memory), _gpu_names(gpus))
+        self._pip_args = tuple(pip_args)
+        self.sources = Sources(secrets or {}, config_maps or {}, volumes or {})
+        self._placement = Placement(mode, Budget(*self._budget), self.sources, install_packages=install_packages)
+        self._strategy: Inline | Workers | None = None
 
     def __repr__(self) -> str:
         return f"LocalExecutor(mode={self.mode!r}, workers={self.workers})"
 
     def check(self, pipeline: Pipeline) -> None:
-        check_tasks(pipeline, self.sources, type(self).__name__)
+        self._placement.check(pipeline)
+
+    def keeps(self, task: Task) -> bool:
+        return self._placement.keeps(task)
 
     def open(self, report: Report) -> None:
-        self._strategy = _STRATEGIES[self.mode](report, self.workers, self.sources)
+        budget = Budget(*self._budget)
+        if self.mode == "inline":
+            self._strategy = Inline(report, self._placement, budget)
+        else:
+            self._strategy = Workers(
+                report, self.workers, self._placement, budget, self._pip_args, in_processes=self.mode == "processes"
+            )
 
     def submit(self, order: WorkOrder) -> None:
         (self._strategy or self._opened()).submit(order)
@@ -91,135 +119,26 @@ class LocalExecutor(Executor):
             self._strategy = None
             sweep()
 
-    def _opened(self) -> _Inline | _Workers:
+    def _opened(self) -> Inline | Workers:
         if self._strategy is None:
             raise UsageError("this LocalExecutor is not open: call open(report) first")
         return self._strategy
 
 
-class _Inline:
-    """Orders wait in a queue; ``work`` runs the next one on the caller's thread."""
-
-    def __init__(self, report: Report, workers: int, sources: Sources) -> None:
-        self._report = report
-        self._waiting: deque[WorkOrder] = deque()
-        self._known: set[str] = set()
-        self._stores = Stores(sources=sources)
-        self._capture = capturing()
-        self._capture.__enter__()
-
-    def submit(self, order: WorkOrder) -> None:
-        if order.attempt_id not in self._known:
-            self._known.add(order.attempt_id)
-            self._waiting.append(order)
-
-    def cancel(self, attempt_id: str) -> None:
-        for order in self._waiting:
-            if order.attempt_id == attempt_id:
-                self._waiting.remove(order)
-                self._end(attempt_id, Finished(attempt_id, _CANCELED))
-                return
-
-    def work(self) -> bool:
-        if not self._waiting:
-            return False
-        order = self._waiting.popleft()
-        attempt_id = order.attempt_id
-        try:
-            outcome = run_order(order, self._report, self._stores, where="inline", passthrough=True)
-        except KeyboardInterrupt:
-            self._end(attempt_id, Finished(attempt_id, _CANCELED))
-            raise
-        self._known.discard(attempt_id)
-        self._report(Finished(attempt_id, outcome))
-        return True
-
-    def _end(self, attempt_id: str, event: Finished | Lost) -> None:
-        self._known.discard(attempt_id)
-        self._report(event)
-
-    def close(self) -> None:
-        while self._waiting:
-            attempt_id = self._waiting.popleft().attempt_id
-            self._end(attempt_id, Lost(attempt_id, "the executor was closed", started=False))
-        self._stores.close()
-        self._capture.__exit__(None, None, None)
+def _memory_bytes(memory: int | str | None) -> float | None:
+    if memory is None:
+        return None
+    if isinstance(memory, str):
+        if MEMORY.fits(memory):
+            return MEMORY.parse(memory)
+    elif isinstance(memory, int) and memory > 0:
+        return memory
+    raise UsageError(f"LocalExecutor(memory={memory!r}): wants {MEMORY.wanted}")
 
 
-class _Workers:
-    """Bodies in threads or processes: one dispatch for both, so that ``workers`` bounds what runs at all."""
-
-    def __init__(self, report: Report, workers: int, kind: Place | None, sources: Sources) -> None:
-        self._report = report
-        self._kind = kind
-        self._lock = threading.Lock()
-        self._dispatch = Dispatch(workers)
-        self._threads = ThreadPool(report, self._dispatch, self._lock, self._freed, sources)
-        self._processes = ProcessPool(report, self._dispatch, self._lock, self._look, sources)
-        self._closed = False
-        self._capture = capturing()
-        self._capture.__enter__()
-
-    def submit(self, order: WorkOrder) -> None:
-        entry = Entry(order, self._kind)
-        with self._lock:
-            if not self._closed and self._dispatch.add(entry):
-                self._look()
-
-    def _look(self) -> None:
-        dispatch = self._dispatch
-        if dispatch.busy < dispatch.slots:
-            self._threads.look()
-            self._processes.look()
-
-    def _freed(self) -> None:
-        with self._lock:
-            self._processes.look()
-
-    def cancel(self, attempt_id: str) -> None:
-        """End an attempt: a waiting one at once, one in a process by killing it; a thread's body is left and said so."""
-        with self._lock:
-            entry = self._dispatch.entry(attempt_id)
-            if entry is None:
-                return
-            canceled: Finished | None = Finished(attempt_id, _CANCELED)
-            if entry.hand is None:
-                self._dispatch.ended(entry)
-            elif entry.kind is None:
-                # Places of bodies that were let go are not filled here: what waits may be about to be canceled too.
-                self._threads.let_go(entry)
-                canceled = Finished(attempt_id, _CANCELED, outlived=True)
-            else:
-                canceled = self._processes.cancel(entry)
-        if canceled is not None:
-            self._report(canceled)
-
-    def work(self) -> bool:
-        with self._lock:
-            self._look()
-        return False
-
-    def close(self) -> None:
-        """End everything; only bodies that no thread can stop run on."""
-        with self._lock:
-            self._closed = True
-            ends = self._threads.close()
-            self._processes.close()
-        for end in ends:
-            self._report(end)
-        self._processes.join()
-        with self._lock:
-            left = [entry for entry in self._dispatch.entries() if entry.kind is not None]
-            for entry in left:
-                self._dispatch.ended(entry)
-        for entry in left:
-            self._report(Lost(entry.order.attempt_id, "the executor was closed", started=False))
-        self._threads.join()
-        self._capture.__exit__(None, None, None)
-
-
-_STRATEGIES: dict[str, Callable[[Report, int, Sources], _Inline | _Workers]] = {
-    "inline": _Inline,
-    "threads": lambda report, workers, sources: _Workers(report, workers, None, sources),
-    "processes": lambda report, workers, sources: _Workers(report, workers, Place(), sources),
-}
+def _gpu_names(gpus: int | Sequence[int] | None) -> tuple[str, ...]:
+    if gpus is None:
+        return visible_gpus()
+    if isinstance(gpus, int):
+        return tuple(map(str, range(gpus)))
+    return tuple(map(str, gpus))

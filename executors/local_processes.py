@@ -29,11 +29,10 @@ _LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """What kind of process a task wants: its interpreter, its own import path, its variables. Each kind is one object."""
+    """What kind of process a task wants: its interpreter and its own import path. Each kind is one object."""
 
     python: str | None = None
     sys_path: tuple[str, ...] | None = None
-    environment: tuple[tuple[str, str], ...] = ()
 
 
 class _Worker:
@@ -46,7 +45,7 @@ class _Worker:
         self.gpus = gpus
         self.numbers: dict[int, Entry] = {}
         #: What is reported for an attempt instead of its worker's death.
-        self.ends: dict[str, Finished] = {}
+        self.ends: dict[str, Event] = {}
         self.dying = False
         self.told = False
         self.watches_writing = False
@@ -94,35 +93,37 @@ class ProcessPool:
                 self._hand(worker, self._dispatch.fill(worker.hand, time.monotonic()))
 
     def _give(self, place: Place) -> bool:
-        idle = next((worker for worker in reversed(self._workers) if _is_idle(worker) and worker.place is place), None)
-        hand = idle.hand if idle is not None else Hand(place)
+        hand = Hand(place)
         entries = self._dispatch.fill(hand, time.monotonic())
         if not entries:
             return False
-        if idle is not None and idle.gpus != entries[0].gpus:
-            self._retire(idle)
-            idle = None
-            for entry in entries:
-                entry.hand = hand
         try:
-            worker = idle or self._start(place, hand, entries[0].gpus)
+            worker = self._idle(place, entries[0].gpus) or self._start(place, entries[0].gpus)
         except OSError as error:
             for entry in entries:
                 self._lost.append(Lost(entry.order.attempt_id, f"its worker process cannot be started: {error}", started=False))
                 self._dispatch.ended(entry)
             self._wake()
             return True
+        del self._by_hand[worker.hand]
+        worker.hand = hand
+        self._by_hand[hand] = worker
         self._hand(worker, entries)
         return True
 
-    def _start(self, place: Place, hand: Hand, gpus: tuple[str, ...]) -> _Worker:
-        environment = dict(place.environment)
-        if gpus:
-            environment.setdefault("CUDA_VISIBLE_DEVICES", ",".join(gpus))
+    def _idle(self, place: Place, gpus: tuple[str, ...]) -> _Worker | None:
+        # The last that was started comes first: the others can be let go.
+        for worker in reversed(self._workers):
+            if worker.place is place and worker.gpus == gpus and _is_idle(worker):
+                return worker
+        return None
+
+    def _start(self, place: Place, gpus: tuple[str, ...]) -> _Worker:
+        # Variables that the author sets come later, and win.
+        environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
         process = WorkerProcess(self._stores.private_dir(), place.python, place.sys_path, environment, self._sources)
         worker = _Worker(process, place, gpus)
-        worker.hand = hand
-        self._by_hand[hand] = worker
+        self._by_hand[worker.hand] = worker
         self._workers.append(worker)
         self._new.append(worker)
         idle = [other for other in self._workers if _is_idle(other) and other is not worker]
@@ -139,7 +140,6 @@ class ProcessPool:
 
     def _retire(self, worker: _Worker) -> None:
         worker.dying = True
-        worker.hand = Hand(worker.place)
         worker.process.kill()
         self._wake()
 
@@ -217,7 +217,6 @@ class ProcessPool:
             thread.join()
             os.close(self._wake_read)
             os.close(self._wake_write)
-        self._stores.close()
         _POOLS.discard(self)
 
     # The watching thread
@@ -340,7 +339,8 @@ class ProcessPool:
         again = [entry for entry in worker.numbers.values() if entry not in lost]
         for entry in lost:
             attempt_id = entry.order.attempt_id
-            events.append(worker.ends.pop(attempt_id, None) or Lost(attempt_id, reason, entry.started))
+            killed = worker.ends.pop(attempt_id, None)
+            events.append(Lost(attempt_id, reason, entry.started) if killed is None else killed)
             self._dispatch.ended(entry)
         self._dispatch.give_back(again)
         worker.numbers.clear()

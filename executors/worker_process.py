@@ -27,7 +27,7 @@ class WorkerProcess:
     """A started process.
 
     Args:
-        private_dir: a folder for what it keeps in files meanwhile; its starter removes that.
+        private_dir: a folder for what it keeps in files.
         python: its interpreter; by default this one.
         sys_path: what it finds before its own modules; by default what this process does.
         environment: variables that it has besides those of this process.
@@ -84,7 +84,7 @@ class WorkerProcess:
         self.pid = self._process.pid
         self.where = f"pid {self.pid}"
         self.connection.setblocking(False)
-        hello = {"sys_path": path, "environment": {**wanted, **seen}, "private_dir": private_dir, "sources": sources.to_json()}
+        hello = {"sys_path": path, "environment": {**seen, **wanted}, "private_dir": private_dir, "sources": sources.to_json()}
         self._send(frame(encode(hello)))
 
     def hand(self, entries: list[tuple[int, Entry]]) -> None:

@@ -137,6 +137,8 @@ class _LogHandler(logging.Handler):
 
 
 _users = 0
+#: What ``breakpoint()`` did before.
+_hooks: list[Callable[..., Any]] = []
 _installed: tuple[_StreamProxy, _StreamProxy, _LogHandler] | None = None
 
 
@@ -161,6 +163,16 @@ def _install() -> None:
         _installed = (_StreamProxy("stdout", sys.stdout), _StreamProxy("stderr", sys.stderr), handler)
         sys.stdout, sys.stderr = _installed[0], _installed[1]
         logging.root.addHandler(handler)
+        _hooks[:] = [sys.breakpointhook]
+        sys.breakpointhook = _breakpoint
+
+
+def _breakpoint(*arguments: Any, **options: Any) -> Any:
+    """``breakpoint()``: refused in a body whose terminal is elsewhere, where its prompt would be captured and nobody answers."""
+    sink = SINK.get()
+    if sink is not None and not sink.passthrough and os.environ.get("PYTHONBREAKPOINT") != "0":
+        raise RuntimeError("breakpoint() in a task that does not run on the caller's thread: use LocalExecutor(mode='inline')")
+    return (_hooks[0] if _hooks else sys.__breakpointhook__)(*arguments, **options)
 
 
 def _uninstall() -> None:
@@ -179,6 +191,8 @@ def _take_away(out: _StreamProxy, err: _StreamProxy, handler: _LogHandler) -> No
     if sys.stderr is err:
         sys.stderr = err._original
     logging.root.removeHandler(handler)
+    if sys.breakpointhook is _breakpoint:
+        sys.breakpointhook = _hooks.pop()
 
 
 def _begin_anew() -> None:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from flowcore.artifacts.types import ArtifactRef
-from flowcore.graph import NO_SETTINGS, CodeRef, Component, Pipeline, Settings
+from flowcore.graph import NO_SETTINGS, CodeRef, Component, Pipeline, Settings, Task
 from flowcore.graph.serialization import component_from_text, component_to_text, settings_from_text, settings_to_text
 
 ORDER_FORMAT = 1
@@ -247,7 +247,7 @@ class Report(Protocol):
     It may submit and cancel on the thread that calls it: call it without holding what these two wait for.
     """
 
-    def __call__(self, *events: Event) -> None: ...
+    def __call__(self, event: Event, /, *more: Event) -> None: ...
 
 
 class Executor(ABC):
@@ -260,7 +260,7 @@ class Executor(ABC):
     name: str = "executor"
     #: ``cancel`` ends a running body (else the body runs on and is named in the result).
     kills_running_tasks: bool = False
-    #: Orders stay in this process: they carry the function, and ``memory://`` is shared.
+    #: Orders stay in this process, but for those of tasks that it does not keep: they carry the function, and share ``memory://``.
     in_process: bool = False
     #: Attempts may outlive a driver that was killed, so every outcome is sealed.
     outlives_driver: bool = False
@@ -275,6 +275,10 @@ class Executor(ABC):
         Raises:
             RefusedError: names each task and what is missing, with what to do.
         """
+
+    def keeps(self, task: Task) -> bool:
+        """Whether a task's orders stay in this process."""
+        return self.in_process
 
     @abstractmethod
     def open(self, report: Report) -> None:

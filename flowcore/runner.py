@@ -22,8 +22,8 @@ from flowcore.artifacts.types import ArtifactRef
 from flowcore.code import code_ref, resolve_function
 from flowcore.errors import RefusedError
 from flowcore.executor import Event, Executor, Finished, Lost, Output, Reported, Started, Waiting, WorkOrder
-from flowcore.graph import CodeRef, Component, Pipeline, PythonFunction
-from flowcore.graph.walk import leaf_components
+from flowcore.graph import CodeRef, Component, Pipeline, PythonFunction, Task
+from flowcore.graph.walk import leaf_tasks
 from flowcore.run_state import (
     Ask,
     Cancel,
@@ -54,34 +54,24 @@ def check_runnable(pipeline: Pipeline, executor: Executor, root: str) -> None:
     Raises:
         RefusedError: names the task's component and the remedy.
     """
-    if root.startswith("memory:") and not executor.in_process:
-        raise RefusedError(
-            f"pipeline_root {root!r} exists in this process only, and {executor!r} runs tasks in others; "
-            "use a folder, or LocalExecutor(mode='threads')"
-        )
-    for component in leaf_components(pipeline.root):
-        implementation = component.implementation
-        assert isinstance(implementation, PythonFunction)
-        _check_packages(component, implementation.packages)
+    if root.startswith("memory:"):
+        _check_stays(pipeline, executor, root)
     executor.check(pipeline)
 
 
-def _check_packages(component: Component, packages: tuple[str, ...]) -> None:
-    if not packages:
+def _check_stays(pipeline: Pipeline, executor: Executor, root: str) -> None:
+    away = next((path for path, task in leaf_tasks(pipeline.root) if not executor.keeps(task)), None)
+    if away is None:
         return
-    from flowcore.packages import unmet
-
-    missing = unmet(packages)
-    if missing:
-        raise RefusedError(
-            f"component {component.name!r} needs {', '.join(missing)}, which this environment does not have; "
-            f"install it: pip install {' '.join(repr(name) for name in missing)}"
-        )
+    raise RefusedError(
+        f"pipeline_root {root!r} exists in this process only, and {executor!r} runs task {away!r} in another; "
+        "use a folder" + ("" if executor.in_process else ", or LocalExecutor(mode='threads')")
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _OrderPlan:
-    """What every order of one component has in common; ``leaves`` says that something is left outside this process."""
+    """What every order of one task has in common; ``leaves`` says that something is left outside this process."""
 
     seals: bool
     leaves: bool
@@ -260,31 +250,42 @@ class Driver:
                     self._take(inbox.get())
             finally:
                 orders, self._gathered = self._gathered, None
-            if orders:
-                self._send(orders)
+                if orders:  # also where an interrupt came: the state machine counts on them
+                    self._send(orders)
 
     def _heard(self, *events: Event) -> None:
         """What an executor reports, on whatever thread."""
-        for event in events:
-            self._inbox.put(event)
-        kind = type(events[-1])
+        inbox, step, kind = self._inbox, self._step, type(events[-1])
         if kind is not Started and kind is not Finished and kind is not Lost:
             # Its body runs on this thread, or may: the step is not its own to take.
+            for event in events:
+                inbox.put(event)
             self._ring()
             return
+        if len(events) == 1 and inbox.empty() and step.acquire(blocking=False):
+            # Nothing waits before it: it need not go through the inbox.
+            self._take_step(events[0])
+        else:
+            for event in events:
+                inbox.put(event)
         # Looked at again after each step: who came in the meantime left it to us.
-        while not self._inbox.empty() and self._open and self._step.acquire(blocking=False):
-            try:
-                if self._open:
-                    self._take_all()
-            except BaseException as error:  # noqa: BLE001  raised by the loop
-                self._failure = error
-                self._open = False
-            finally:
-                self._step.release()
-            if self.finish is not None or self._failure is not None:
-                self._ring()
-                return
+        while not inbox.empty() and self._open and step.acquire(blocking=False):
+            self._take_step(None)
+        if self.finish is not None or self._failure is not None:
+            self._ring()
+
+    def _take_step(self, event: Event | None) -> None:
+        """Take one event, or all that wait, and let go of the step."""
+        try:
+            if self._open and event is not None:
+                self._take(event)
+            elif self._open:
+                self._take_all()
+        except BaseException as error:  # noqa: BLE001  raised by the loop
+            self._failure = error
+            self._open = False
+        finally:
+            self._step.release()
 
     def _ring(self) -> None:
         """Let the loop look at once."""
@@ -390,7 +391,7 @@ class Driver:
     def _order(self, command: Submit) -> WorkOrder:
         task = command.task
         component = task.component
-        plan = self._plans.get(id(component)) or self._plan(component)
+        plan = self._plans.get(id(task)) or self._plan(task)
         attempt_id, path = command.attempt_id, command.path
         self._attempts[attempt_id] = (path, command.number)
         if not plan.leaves:
@@ -412,12 +413,13 @@ class Driver:
             self._store.cache_dir, self._store.cache_bytes,
         )  # fmt: skip
 
-    def _plan(self, component: Component) -> _OrderPlan:
+    def _plan(self, task: Task) -> _OrderPlan:
+        component = task.component
         implementation = component.implementation
         assert isinstance(implementation, PythonFunction)
-        in_process = self._executor.in_process
+        in_process = self._executor.keeps(task)
         seals = component.touches_files or self._executor.outlives_driver
-        plan = self._plans[id(component)] = _OrderPlan(
+        plan = self._plans[id(task)] = _OrderPlan(
             seals=seals,
             leaves=seals or not in_process,
             function=self._function(implementation) if in_process else None,
@@ -445,8 +447,8 @@ class Driver:
         Raises:
             CodeError: names the function and what is wrong with it.
         """
-        for component in leaf_components(self._pipeline.root):
-            self._plan(component)
+        for _, task in leaf_tasks(self._pipeline.root):
+            self._plan(task)
 
     def _commit(self, command: Commit) -> None:
         self._recorder.committed(command.path, command.outcome)

@@ -24,6 +24,7 @@ from flowcore.executor import (
     event_from_json,
     event_to_json,
 )
+from flowcore.graph import NO_SETTINGS
 
 _LENGTH = struct.Struct("!Q")
 _SUCCEEDED, _STARTED, _OTHER = 0, 1, 2
@@ -96,8 +97,9 @@ class OrderWriter:
         known = self._heads
         try:
             for number, order in orders:
+                settings = None if order.settings is NO_SETTINGS else order.settings
                 key = (
-                    id(order.component), id(order.code), id(order.settings), id(order.storage_options),
+                    id(order.component), id(order.code), settings, id(order.storage_options),
                     order.pipeline_root, order.seal_always, order.fetch_cache, order.fetch_cache_bytes,
                 )  # fmt: skip
                 head = known.get(key)

@@ -32,11 +32,13 @@ class ComponentFunction(Generic[P, R]):
 
     __name__: str
 
-    def __init__(self, function: Callable[P, R], *, base_image: str | None, packages: tuple[str, ...]) -> None:
+    def __init__(
+        self, function: Callable[P, R], *, base_image: str | None, packages: tuple[str, ...], use_venv: bool = False
+    ) -> None:
         self.python_func = function
         functools.update_wrapper(self, function)
         self.name = plain_name(getattr(function, "__name__", "component"))
-        self._base_image, self._packages = base_image, packages
+        self._base_image, self._packages, self._use_venv = base_image, packages, use_venv
         _check_function(self.name, function)
         shape = signature(function, self.name)
         ports = [read_port(self.name, parameter) for parameter in shape.parameters.values()]
@@ -60,7 +62,7 @@ class ComponentFunction(Generic[P, R]):
         function = self.python_func
         digest = source_digest(function)
         python = PythonFunction(
-            function.__module__, function.__qualname__, digest, self._returns, self._base_image, self._packages
+            function.__module__, function.__qualname__, digest, self._returns, self._base_image, self._packages, self._use_venv
         )
         return Component(self.name, self._inputs, self._outputs, python, inspect.getdoc(function) or "")
 
@@ -224,19 +226,29 @@ def component(func: Callable[P, R]) -> ComponentFunction[P, R]: ...
 
 @overload
 def component(
-    func: None = None, *, base_image: str | None = None, packages_to_install: list[str] | None = None
+    func: None = None,
+    *,
+    base_image: str | None = None,
+    packages_to_install: list[str] | None = None,
+    use_venv: bool = False,
 ) -> Callable[[Callable[P, R]], ComponentFunction[P, R]]: ...
 
 
 def component(
-    func: Callable[..., Any] | None = None, *, base_image: str | None = None, packages_to_install: list[str] | None = None
+    func: Callable[..., Any] | None = None,
+    *,
+    base_image: str | None = None,
+    packages_to_install: list[str] | None = None,
+    use_venv: bool = False,
 ) -> Any:
     """Make a component of a function with annotated parameters.
 
     ``base_image`` is the image that runs it on Kubernetes. ``packages_to_install`` names what the body imports (PEP 508).
+    With ``use_venv`` it runs in a virtual environment of its own, whatever is installed.
 
     Raises:
         ComponentError: a parameter or return type is missing or unknown; a lambda, a generator, no function.
     """
-    make = functools.partial(ComponentFunction, base_image=base_image, packages=tuple(packages_to_install or ()))
+    packages = tuple(packages_to_install or ())
+    make = functools.partial(ComponentFunction, base_image=base_image, packages=packages, use_venv=use_venv)
     return make if func is None else make(func)

@@ -40,7 +40,7 @@ class Port:
 class PythonFunction:
     """A Python function by name; ``digest`` is that of its source, without comments and layout.
 
-    ``returns``, one of RETURNS, says how its return value maps to outputs.
+    ``returns``, one of RETURNS, says how its return value maps to outputs. ``use_venv`` wants an environment of its own.
     """
 
     module: str
@@ -49,6 +49,7 @@ class PythonFunction:
     returns: str = "none"
     base_image: str | None = None
     packages: tuple[str, ...] = ()
+    use_venv: bool = False
 
     @property
     def key(self) -> str:

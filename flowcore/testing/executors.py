@@ -185,22 +185,14 @@ class ExecutorConformance:
         assert isinstance(bench.end_of(order), Finished)
 
     def test_known_attempt_is_adopted_not_started_again(self, bench: Bench, tmp_path: Path) -> None:
-        order = bench.submit(bodies.leave_mark, folder=str(tmp_path / "marks"))
-        (tmp_path / "marks").mkdir()
-        bench.send(order)
+        release = tmp_path / "release"
+        order = bench.submit(bodies.meet, started=str(tmp_path / "started"), release=str(release))
+        bench.send(order)  # it has not ended: its body waits for the release
+        release.touch()
         bench.end_of(order)
         bench.end_of(bench.submit(bodies.echo, value=1))
         assert bench.ends().count(order.attempt_id) == 1
-
-    def test_attempt_runs_its_body_once(self, bench: Bench, tmp_path: Path) -> None:
-        marks = tmp_path / "marks"
-        marks.mkdir()
-        order = bench.order(bodies.leave_mark, folder=str(marks))
-        bench.send(order)
-        bench.send(order)
-        bench.end_of(order)
-        bench.end_of(bench.submit(bodies.echo, value=1))
-        assert len(list(marks.iterdir())) == 1
+        assert sum(isinstance(event, Started) and event.attempt_id == order.attempt_id for event in bench.events) == 1
 
     def test_wide_fan_ends_each_attempt_once(self, bench: Bench) -> None:
         orders = [bench.submit(bodies.echo, value=number) for number in range(200)]
@@ -210,6 +202,49 @@ class ExecutorConformance:
             assert isinstance(end, Finished)
             values.append(end.outcome.parameters["Output"])
         assert values == list(range(200))
+
+    def test_many_short_bodies_run_once_each(self, bench: Bench, tmp_path: Path) -> None:
+        marks = tmp_path / "marks"
+        marks.mkdir()
+        orders = [bench.submit(bodies.leave_mark, folder=str(marks)) for _ in range(150)]
+        for order in orders:
+            bench.end_of(order)
+        assert len(list(marks.iterdir())) == 150
+        started = [event.attempt_id for event in bench.events if isinstance(event, Started)]
+        assert sorted(started) == sorted(order.attempt_id for order in orders)
+
+    def test_long_body_holds_back_none_that_was_submitted_with_it(self, bench: Bench, tmp_path: Path) -> None:
+        if bench.executor.uses_callers_thread:
+            pytest.skip("bodies on the caller's thread run one after another")
+        open_, never = tmp_path / "open", tmp_path / "never"
+        open_.touch()
+
+        def submit(name: str, release: Path = open_) -> WorkOrder:
+            return bench.submit(bodies.meet, started=str(tmp_path / name), release=str(release))
+
+        for order in [submit(f"measured-{number}") for number in range(30)]:
+            bench.end_of(order)
+        before = [submit(f"before-{number}") for number in range(20)]
+        long = submit("long", never)
+        after = [submit(f"after-{number}") for number in range(20)]
+        ends = [bench.end_of(order) for order in (*before, *after)]
+        assert {type(end) for end in ends} == {Finished}
+        assert long.attempt_id not in bench.ends()
+        never.touch()
+        assert isinstance(bench.end_of(long), Finished)
+
+    def test_orders_that_wait_can_be_canceled_out_of_the_middle(self, bench: Bench) -> None:
+        orders = [bench.submit(bodies.echo, value=number) for number in range(100)]
+        canceled = orders[10:90:7]
+        for order in canceled:
+            bench.executor.cancel(order.attempt_id)
+        for number, order in enumerate(orders):
+            end = bench.end_of(order)
+            assert isinstance(end, Finished)
+            if order not in canceled:
+                assert end.outcome.parameters == {"Output": number}
+            elif end.outcome.status is Status.CANCELED and not end.outlived:
+                assert end.outcome.parameters == {}
 
     def test_attempt_that_has_not_started_can_be_canceled(self, bench: Bench, tmp_path: Path) -> None:
         release = tmp_path / "release"

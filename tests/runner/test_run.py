@@ -413,8 +413,9 @@ def test_packages_that_are_not_here_are_refused_by_name() -> None:
     def needy() -> int:
         return 1
 
-    with pytest.raises(RefusedError, match=r"component 'needy' needs no-such-package>=2, which this environment does not have"):
-        flowcore.run(needy)
+    for executor in (LocalExecutor("inline"), LocalExecutor(install_packages=False)):
+        with pytest.raises(RefusedError, match=r"task 'needy' needs no-such-package>=2, which this environment does not have"):
+            flowcore.run(needy, executor=executor)
 
 
 def test_unpicklable_code_is_refused_before_any_task_runs() -> None:
