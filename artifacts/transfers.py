@@ -130,11 +130,18 @@ def _send_s3_parts(fs: Any, target: str, parts: Iterator[bytes], size_bytes: int
 def _complete(fs: Any, target: str, place: dict[str, Any], sent: list[dict[str, Any]], size_bytes: int) -> None:
     try:
         again(lambda: fs.call_s3("complete_multipart_upload", MultipartUpload={"Parts": sent}, **place))
-    except FileNotFoundError:
-        # An earlier try was done and its answer lost: names are used once, so an object of this size is ours.
-        fs.invalidate_cache(target)
-        if again(lambda: fs.info(target))["size"] != size_bytes:
+    except Exception:
+        # An earlier try may be done and its answer lost, and servers tell the later ones all sorts of things.
+        if not _is_there(fs, target, size_bytes):
             raise
+
+
+def _is_there(fs: Any, target: str, size_bytes: int) -> bool:
+    """Whether an object of this size has the name: names are used once, so it is what we sent."""
+    with suppress(Exception):
+        fs.invalidate_cache(target)
+        return bool(again(lambda: fs.info(target))["size"] == size_bytes)
+    return False
 
 
 def _abort(fs: Any, target: str, place: dict[str, Any], error: BaseException) -> None:

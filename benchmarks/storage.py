@@ -54,7 +54,9 @@ def s3_file(size_bytes: int) -> tuple[float, float]:
     import s3fs
 
     with _server() as endpoint_url, tempfile.TemporaryDirectory() as folder:
-        options = {"key": "bench", "secret": "bench", "endpoint_url": endpoint_url}
+        # moto copies a whole object before it answers that its upload is complete.
+        config = {"read_timeout": 600}
+        options = {"key": "bench", "secret": "bench", "endpoint_url": endpoint_url, "config_kwargs": config}
         fs = s3fs.S3FileSystem(**options)
         fs.mkdir("bench")
         source, copy = os.path.join(folder, "source"), os.path.join(folder, "copy")

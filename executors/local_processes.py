@@ -217,6 +217,7 @@ class ProcessPool:
             thread.join()
             os.close(self._wake_read)
             os.close(self._wake_write)
+        self._stores.close()
         _POOLS.discard(self)
         self._stores.close()
 

@@ -178,29 +178,35 @@ def _breakpoint(*arguments: Any, **options: Any) -> Any:
 def _uninstall() -> None:
     global _users, _installed  # noqa: PLW0603
     with _LOCK:
-        _users -= 1
-        if _users or _installed is None:
-            return
-        out, err, handler = _installed
-        _installed = None
-        # Somebody may have put a stream of their own on top since: leave theirs.
-        if sys.stdout is out:
-            sys.stdout = out._original
-        if sys.stderr is err:
-            sys.stderr = err._original
-        logging.root.removeHandler(handler)
-        if sys.breakpointhook is _breakpoint:
-            sys.breakpointhook = _hooks.pop()
+        _users = max(0, _users - 1)
+        if not _users and _installed is not None:
+            installed, _installed = _installed, None
+            _take_away(*installed)
 
 
-def _renew_lock() -> None:
-    """In a forked child: a thread of the parent that held the lock is not here."""
-    global _LOCK  # noqa: PLW0603
+def _take_away(out: _StreamProxy, err: _StreamProxy, handler: _LogHandler) -> None:
+    # Somebody may have put a stream of their own on top since: leave theirs.
+    if sys.stdout is out:
+        sys.stdout = out._original
+    if sys.stderr is err:
+        sys.stderr = err._original
+    logging.root.removeHandler(handler)
+    if sys.breakpointhook is _breakpoint:
+        sys.breakpointhook = _hooks.pop()
+
+
+def _begin_anew() -> None:
+    """In a forked child: the threads whose runs captured are not here, nor who held the lock."""
+    global _users, _installed, _LOCK  # noqa: PLW0603
     _LOCK = threading.RLock()
+    installed, _installed, _users = _installed, None, 0
+    SINK.set(None)
+    if installed is not None:
+        _take_away(*installed)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import importlib
 import importlib.machinery
 import inspect
 import io
+import os
 import sys
 import textwrap
 import threading
@@ -24,6 +25,15 @@ from flowcore.graph import CodeRef, PythonFunction
 
 _LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 _PICKLING = threading.Lock()
+
+
+def _begin_anew() -> None:
+    global _PICKLING  # noqa: PLW0603  in a forked child: who held it is not here
+    _PICKLING = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 class BlobStore(Protocol):

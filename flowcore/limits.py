@@ -6,7 +6,9 @@ while it holds its lock.
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -34,6 +36,10 @@ class Permit:
         self._granted()
 
 
+#: All limits of this process, for its forked children.
+_ALL: weakref.WeakSet[Limits] = weakref.WeakSet()
+
+
 class Limits:
     """Named limits, each a number of places from 1 on.
 
@@ -51,6 +57,7 @@ class Limits:
         self._lock = threading.Lock()
         self._held = dict.fromkeys(self._sizes, 0)
         self._waiting: dict[str, deque[Permit]] = {name: deque() for name in self._sizes}
+        _ALL.add(self)
 
     def __contains__(self, name: object) -> bool:
         return name in self._sizes
@@ -91,6 +98,22 @@ class Limits:
                     self._hold(following)
         if following is not None:
             following._grant()
+
+    def _begin_anew(self) -> None:
+        self._lock = threading.Lock()
+        for name in self._sizes:
+            self._held[name] = 0
+            self._waiting[name].clear()
+
+
+def _begin_anew() -> None:
+    """In a forked child: the runs that hold places are not here."""
+    for limits in list(_ALL):
+        limits._begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def check_limits(pipeline: Pipeline, limits: Limits) -> None:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,6 +82,11 @@ class LogLine:
     text: str
 
 
+#: All records of this process, for its forked children, and those whose lock a fork holds.
+_ALL: weakref.WeakSet[Records] = weakref.WeakSet()
+_HELD: list[Records] = []
+
+
 class Records:
     """A record file, or with ``None`` one in memory that is gone with this object.
 
@@ -103,6 +109,7 @@ class Records:
         self._group = 0
         self._memory_logs: dict[str, bytearray] = {}
         self._closed = False
+        _ALL.add(self)
 
     def end_writing(self) -> None:
         """Write what is left, end the writer's thread and let go of the file; reading goes on. Twice is fine."""
@@ -127,6 +134,14 @@ class Records:
     def __del__(self) -> None:
         # A record in memory lives as long as its runs are held; sqlite3 warns of connections that nobody closed.
         if getattr(self, "_connection", None) is not None:
+            self._disconnect()
+
+    def _begin_anew(self) -> None:
+        self._lock = threading.RLock()
+        self._recorders, self._writer, self._closed = [], None, True
+        self._wake, self._urgent, self._written = threading.Event(), threading.Event(), threading.Condition()
+        if self.path is not None:
+            # Before the child opens its own: SQLite would take the parent's locks for this process's, which has none.
             self._disconnect()
 
     # Writing
@@ -377,6 +392,29 @@ class Records:
         texts = self._read_log(run_id, [(row[3], row[4]) for row in rows])
         for row, data in zip(rows, texts, strict=True):
             yield LogLine(row[0], row[1], row[2], data.decode("utf-8", "replace"))
+
+
+def _hold_all() -> None:
+    """Before a fork: let no transaction be in progress, since the child has its connection too."""
+    for records in list(_ALL):
+        records._lock.acquire()
+        _HELD.append(records)
+
+
+def _let_go() -> None:
+    while _HELD:
+        _HELD.pop()._lock.release()
+
+
+def _begin_anew() -> None:
+    """In a forked child: the writers of these records are not here, nor who waits for them."""
+    _HELD.clear()
+    for records in list(_ALL):
+        records._begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold_all, after_in_parent=_let_go, after_in_child=_begin_anew)
 
 
 def _event(seq: int, began: float, micros: int, path: str, kind: str, data: dict[str, Any] | None = None) -> RunEvent:

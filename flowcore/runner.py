@@ -166,7 +166,8 @@ class Driver:
             FlowcoreError: the executor cannot be used.
         """
         self._recorder.run_state(RunStatus.RUNNING)
-        self._executor.open(self._report if self.on_callers_thread else self._heard)
+        report: Callable[..., None] = self._report if self.on_callers_thread else self._heard
+        self._executor.open(report)
         self._opened = True
 
     def drive(self) -> FinishRun:

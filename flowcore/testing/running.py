@@ -108,8 +108,8 @@ def _component(path: str, component: Component, fake: Any, functions: dict[str, 
     function = fake.python_func if isinstance(fake, ComponentFunction) else fake
     if callable(function):
         _check_parameters(path, component, function)
-        if not inspect.isfunction(function):  # a Mock, a bound method, a partial: errors show where a function's code is
-            function = _calling(function)
+        if not inspect.isfunction(function):
+            function = _function(function)
     else:
         function = _returning(path, component, fake)
     python = changed(implementation, digest=f"replaced-{len(functions)}", packages=())
@@ -117,8 +117,13 @@ def _component(path: str, component: Component, fake: Any, functions: dict[str, 
     return changed(component, implementation=python)
 
 
-def _calling(called: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda **given: called(**given)  # noqa: PLW0108  a plain function, whatever kind of callable the fake is
+def _function(called: Callable[..., Any]) -> Callable[..., Any]:
+    """A Mock, a bound method, a partial as a function: errors tell where its code is."""
+
+    def call(**given: Any) -> Any:
+        return called(**given)
+
+    return call
 
 
 def _check_parameters(path: str, component: Component, function: Callable[..., Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -113,10 +114,14 @@ def test_unknown_protocols_are_named() -> None:
 
 
 @pytest.mark.parametrize(("module", "url", "remedy"), [("s3fs", "s3://b/x", r"flowcore\[s3\]"), ("gcsfs", "gs://b/x", "'gcsfs'")])
-def test_missing_drivers_come_with_a_remedy(monkeypatch: pytest.MonkeyPatch, module: str, url: str, remedy: str) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(StorageError, match=f"not installed.*Install.*{remedy}"):
-        ArtifactStore(url).check()
+def test_missing_drivers_come_with_a_remedy(module: str, url: str, remedy: str) -> None:
+    # In a process of its own, as fsspec keeps what it has imported once.
+    code = (
+        "import sys; sys.modules[sys.argv[1]] = None\n"
+        "from flowcore.artifacts.store import ArtifactStore; ArtifactStore(sys.argv[2]).check()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, module, url], check=False, capture_output=True, text=True)
+    assert re.search(f"StorageError: .*not installed.*Install.*{remedy}", done.stderr)
 
 
 def test_storage_that_fails_is_a_storage_error_not_an_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:

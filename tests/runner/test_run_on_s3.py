@@ -105,6 +105,12 @@ def test_a_bucket_that_does_not_exist_is_refused_and_not_made(s3_bucket: Bucket)
     assert "flowcore-nosuch" not in [bucket["Name"] for bucket in s3_bucket.client().list_buckets()["Buckets"]]
 
 
+def test_a_server_that_is_not_there_is_refused_with_a_remedy(s3_bucket: Bucket) -> None:
+    few = {"config_kwargs": {"retries": {"max_attempts": 1}}, "endpoint_url": "http://127.0.0.1:9"}
+    with pytest.raises(StorageError, match=r"cannot be written: EndpointConnectionError: .*check the address and the network"):
+        flowcore.run(mixed, pipeline_root=s3_bucket.root, storage_options={**s3_bucket.storage_options, **few})
+
+
 @pytest.mark.parametrize("mode", ["threads", "processes"])
 def test_a_storage_that_stops_answering_fails_the_run_with_a_reason(
     faulty_bucket: Bucket, fault_proxy: FaultProxy, mode: str, temporary: Path
