@@ -19,6 +19,7 @@ from typing import Any
 from flowcore.executor import Event, Finished, Lost, Outcome, Output, Report, Started, Status
 from flowcore.executors.dispatch import Dispatch, Entry, Hand
 from flowcore.executors.worker_process import WorkerProcess
+from flowcore.executors.yielding import YieldingLock
 from flowcore.surroundings import Sources, masks_of
 from flowcore.wire import event_of
 from flowcore.worker import Stores, task_error
@@ -56,7 +57,7 @@ class ProcessPool:
     """Worker processes, as many busy ones as the dispatch has slots, and as many idle ones as that."""
 
     def __init__(
-        self, report: Report, dispatch: Dispatch, lock: threading.Lock, look: Callable[[], None], sources: Sources
+        self, report: Report, dispatch: Dispatch, lock: YieldingLock, look: Callable[[], None], sources: Sources
     ) -> None:
         self._report = report
         self._dispatch = dispatch

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from flowcore.executor import Event, Finished, Lost, Outcome, Report, Status
 from flowcore.executors.dispatch import Dispatch, Entry, Hand
+from flowcore.executors.yielding import YieldingLock
 from flowcore.surroundings import Sources
 from flowcore.worker import Stores, run_order, task_error
 
@@ -33,7 +34,7 @@ class ThreadPool:
     """Up to ``dispatch.slots`` threads, started as orders come. ``lock`` guards the dispatch, which others may share."""
 
     def __init__(
-        self, report: Report, dispatch: Dispatch, lock: threading.Lock, freed: Callable[[], None], sources: Sources
+        self, report: Report, dispatch: Dispatch, lock: YieldingLock, freed: Callable[[], None], sources: Sources
     ) -> None:
         self._report = report
         self._dispatch = dispatch

@@ -19,6 +19,7 @@ from flowcore.executors.dispatch import Dispatch, Entry
 from flowcore.executors.local_processes import Place, ProcessPool
 from flowcore.executors.local_threads import ThreadPool
 from flowcore.executors.placement import Placement
+from flowcore.executors.yielding import YieldingLock
 from flowcore.graph import NO_SETTINGS
 from flowcore.worker import task_error
 
@@ -38,7 +39,7 @@ class Workers:
         self._kind = Place() if in_processes else None
         self._plain: dict[int, Any] = {}
         self._places: dict[Path | None, Place] = {} if self._kind is None else {None: self._kind}
-        self._lock = threading.Lock()
+        self._lock = YieldingLock()
         self._dispatch = Dispatch(workers, budget)
         self._threads = ThreadPool(report, self._dispatch, self._lock, self._freed, placement.sources)
         self._processes = ProcessPool(report, self._dispatch, self._lock, self._look, placement.sources)
