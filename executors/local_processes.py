@@ -218,7 +218,7 @@ class ProcessPool:
             thread.join()
             os.close(self._wake_read)
             os.close(self._wake_write)
-        self._stores.close()
+        self._stores.close()  # with what killed workers kept in files
         _POOLS.discard(self)
         self._stores.close()
 
