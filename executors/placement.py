@@ -9,7 +9,7 @@ from flowcore.errors import RefusedError
 from flowcore.executor import WorkOrder
 from flowcore.executors.budget import NOTHING, Budget, Request
 from flowcore.graph import Component, Pipeline, PythonFunction, Settings, Task
-from flowcore.graph.walk import leaf_tasks
+from flowcore.graph.walk import task_kinds
 from flowcore.packages import unmet
 from flowcore.surroundings import Sources, check_tasks
 
@@ -51,7 +51,7 @@ class Placement:
         Raises:
             RefusedError: names the task, what it wants, and the remedy.
         """
-        for path, task in leaf_tasks(pipeline.root):
+        for path, task in task_kinds(pipeline.root):
             self._check_packages(path, task.component)
             self._check_fits(path, task.settings)
         check_tasks(pipeline, self.sources, "LocalExecutor")

@@ -23,7 +23,7 @@ from flowcore.code import code_ref, resolve_function
 from flowcore.errors import RefusedError
 from flowcore.executor import Event, Executor, Finished, Lost, Output, Reported, Started, Waiting, WorkOrder
 from flowcore.graph import CodeRef, Component, Pipeline, PythonFunction, Task
-from flowcore.graph.walk import leaf_tasks
+from flowcore.graph.walk import task_kinds
 from flowcore.run_state import (
     Ask,
     Cancel,
@@ -60,7 +60,7 @@ def check_runnable(pipeline: Pipeline, executor: Executor, root: str) -> None:
 
 
 def _check_stays(pipeline: Pipeline, executor: Executor, root: str) -> None:
-    away = next((path for path, task in leaf_tasks(pipeline.root) if not executor.keeps(task)), None)
+    away = next((path for path, task in task_kinds(pipeline.root) if not executor.keeps(task)), None)
     if away is None:
         return
     raise RefusedError(
@@ -71,7 +71,7 @@ def _check_stays(pipeline: Pipeline, executor: Executor, root: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _OrderPlan:
-    """What every order of one task has in common; ``leaves`` says that something is left outside this process."""
+    """What every order of one kind of task has in common; ``leaves`` says that something is left outside this process."""
 
     seals: bool
     leaves: bool
@@ -115,7 +115,8 @@ class Driver:
         self._ended: deque[Event] = deque()
         self._timers: list[tuple[float, str]] = []
         self._attempts: dict[str, tuple[str, int]] = {}
-        self._plans: dict[int, _OrderPlan] = {}
+        #: By the identity of the component and the settings, which the pipeline holds.
+        self._plans: dict[tuple[int, int], _OrderPlan] = {}
         self._codes: dict[str, CodeRef] = {}
         self._functions: dict[str, Callable[..., Any]] = dict(pipeline.functions)
         self._base = self._store.join(path_name(pipeline.name), run_id)
@@ -391,7 +392,7 @@ class Driver:
     def _order(self, command: Submit) -> WorkOrder:
         task = command.task
         component = task.component
-        plan = self._plans.get(id(task)) or self._plan(task)
+        plan = self._plans.get((id(component), id(task.settings))) or self._plan(task)
         attempt_id, path = command.attempt_id, command.path
         self._attempts[attempt_id] = (path, command.number)
         if not plan.leaves:
@@ -419,7 +420,7 @@ class Driver:
         assert isinstance(implementation, PythonFunction)
         in_process = self._executor.keeps(task)
         seals = component.touches_files or self._executor.outlives_driver
-        plan = self._plans[id(task)] = _OrderPlan(
+        plan = self._plans[id(component), id(task.settings)] = _OrderPlan(
             seals=seals,
             leaves=seals or not in_process,
             function=self._function(implementation) if in_process else None,
@@ -447,7 +448,7 @@ class Driver:
         Raises:
             CodeError: names the function and what is wrong with it.
         """
-        for _, task in leaf_tasks(self._pipeline.root):
+        for _, task in task_kinds(self._pipeline.root):
             self._plan(task)
 
     def _commit(self, command: Commit) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from flowcore.errors import RefusedError, UsageError
 from flowcore.graph import NO_SETTINGS, Pipeline
 from flowcore.graph.settings import ConfigMapEnv, ConfigMapVolume, EmptyDir, EphemeralVolume, SecretEnv, SecretVolume, Settings
-from flowcore.graph.walk import leaf_tasks
+from flowcore.graph.walk import leaf_tasks, task_kinds
 from flowcore.masking import Masks
 
 if TYPE_CHECKING:
@@ -104,9 +104,9 @@ def check_tasks(pipeline: Pipeline, sources: Sources, executor: str) -> None:
     """
     findings: list[str] = []
     recorded: dict[str, list[str]] = {}
+    if all(task.settings is NO_SETTINGS for _, task in task_kinds(pipeline.root)):
+        return
     for path, task in leaf_tasks(pipeline.root):
-        if task.settings is NO_SETTINGS:
-            continue
         findings.extend(f"task {path!r} {finding}" for finding in missing(task.settings, sources, executor))
         for name in recorded_only(task.settings):
             recorded.setdefault(name, []).append(path)

@@ -22,8 +22,26 @@ def leaf_components(root: Component) -> Iterator[Component]:
             yield component
 
 
-def leaf_tasks(root: Component) -> Iterator[tuple[str, Task]]:
+def leaf_tasks(root: Component) -> tuple[tuple[str, Task], ...]:
     """(path, task) of every task that is no Dag; those of a Dag that is used more than once come once."""
+    found: tuple[tuple[str, Task], ...] | None = root.__dict__.get("_leaf_tasks")
+    if found is None:
+        found = root.__dict__["_leaf_tasks"] = tuple(_leaf_tasks(root))
+    return found
+
+
+def task_kinds(root: Component) -> tuple[tuple[str, Task], ...]:
+    """Of the leaf tasks the first of each kind: a component with settings. What holds for it holds for all of its kind."""
+    found: tuple[tuple[str, Task], ...] | None = root.__dict__.get("_task_kinds")
+    if found is None:
+        kinds: dict[tuple[int, int], tuple[str, Task]] = {}
+        for path, task in leaf_tasks(root):
+            kinds.setdefault((id(task.component), id(task.settings)), (path, task))
+        found = root.__dict__["_task_kinds"] = tuple(kinds.values())
+    return found
+
+
+def _leaf_tasks(root: Component) -> Iterator[tuple[str, Task]]:
     seen: set[int] = set()
     todo: list[tuple[str, Component]] = [("", root)]
     while todo:
