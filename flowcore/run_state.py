@@ -471,6 +471,7 @@ class RunState:
         group = node.group
         assert group is not None
         del group.open[scope.index]
+        scope.nodes.clear()  # else a cycle of references, which waits for the garbage collector
         group.results[scope.index] = outputs
         if scope.worst is not SUCCEEDED and _RANK[scope.worst] > _RANK[group.worst]:
             group.worst = scope.worst
