@@ -1,8 +1,8 @@
 """The tables of a record file, and what a file must be to be ours. Opening never executes anything that the file holds.
 
 A task's row carries its last attempt; ``attempts`` keeps those that ended before it. Events are written a group a row: their
-numbers ``first`` to ``last`` are gapless from 1 in each run, ``body`` is a JSON list of [microseconds since the run's
-``created_at``, path, state] for a task that moved, or [microseconds, path, kind, data].
+numbers ``first`` to ``last`` are gapless from 1 in each run, ``body`` is a flat JSON list: of each event the microseconds since
+the run's ``created_at``, the task's path and its new state, or the microseconds, the path, a kind and an object with more.
 """
 
 from __future__ import annotations

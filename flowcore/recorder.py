@@ -74,11 +74,16 @@ class _Task:
     reason: str | None = None
 
 
+#: What of a row is not shared: path, execution, started, finished, inputs, outputs.
+_Own = tuple[str, str | None, int | None, int | None, dict[str, Any] | None, dict[str, Any] | None]
+_Shared = tuple[str, int, str | None]
+
+
 class _Group:
     """The rows of one group: those that share state, attempt and place by these, and those with an error or a reason."""
 
     def __init__(self) -> None:
-        self.alike: dict[tuple[str, int, str | None], list[tuple[Any, ...]]] = {}
+        self.alike: dict[_Shared, list[_Own]] = {}
         self.others: list[tuple[Any, ...]] = []
 
     def add(self, path: str, task: _Task) -> None:
@@ -107,8 +112,11 @@ class RunRecorder:
         self._began = time.monotonic() - (time.time() - created_at)
         self._live: dict[str, _Task] = {}
         self._changed: dict[str, _Task] = {}
-        #: (microseconds, task, state), or (microseconds, task, kind, data) where there is more to tell.
-        self._events: list[tuple[int, str, str] | tuple[int, str, str, dict[str, Any]]] = []
+        #: The rows of committed tasks, by what they share.
+        self._done: dict[_Shared, list[_Own]] = {}
+        #: Of each event microseconds, task and state, or microseconds, task, kind and data: flat, as the record keeps them.
+        self._events: list[int | str | dict[str, Any]] = []
+        self._event_count = 0
         self._written_events = 0
         self._rows: list[tuple[str, tuple[Any, ...]]] = []
         self._texts: list[tuple[str, int, str, str]] = []
@@ -129,7 +137,8 @@ class RunRecorder:
             self._records.wake()
 
     def _event(self, kind: str, path: str, data: dict[str, Any]) -> None:
-        self._events.append((int((time.monotonic() - self._began) * 1e6), path, kind, data))
+        self._events.extend((int((time.monotonic() - self._began) * 1e6), path, kind, data))
+        self._event_count += 1
 
     def _moved_with(self, path: str, state: str, data: dict[str, Any]) -> None:
         self._event("task", path, {"state": state, **data})
@@ -185,7 +194,8 @@ class RunRecorder:
             task.state, task.place, task.started = "RUNNING", place, now
             if execution is not None:
                 task.execution = execution
-            self._events.append((now, path, "RUNNING"))
+            self._events.extend((now, path, "RUNNING"))
+            self._event_count += 1
             if not self.dirty:
                 self._touch()
 
@@ -193,17 +203,23 @@ class RunRecorder:
         """A task succeeded with this outcome."""
         now = int((time.monotonic() - self._began) * 1e6)
         with self._swap:
-            task = self._changed[path] = self._live.pop(path)
-            task.state, task.outputs = "SUCCEEDED", outcome.parameters
+            task = self._live.pop(path)
+            self._changed.pop(path, None)
+            started, finished = task.started, now
             if outcome.started_at is not None:
-                task.started = int((outcome.started_at - self._created_at) * 1e6)
+                started = int((outcome.started_at - self._created_at) * 1e6)
             if outcome.finished_at is not None:
-                task.finished = int((outcome.finished_at - self._created_at) * 1e6)
-            if outcome.execution is not None:
-                task.execution = outcome.execution
+                finished = int((outcome.finished_at - self._created_at) * 1e6)
+            shared = ("SUCCEEDED", task.attempt, task.place)
+            rows = self._done.get(shared)
+            if rows is None:
+                rows = self._done[shared] = []
+            execution = outcome.execution or task.execution
+            rows.append((path, execution, started, finished, task.inputs or None, outcome.parameters or None))
             if outcome.artifacts:
                 self._commit_artifacts(path, outcome)
-            self._events.append((now, path, "SUCCEEDED"))
+            self._events.extend((now, path, "SUCCEEDED"))
+            self._event_count += 1
             if not self.dirty:
                 self._touch()
 
@@ -323,23 +339,25 @@ class RunRecorder:
                 self.dirty = False
                 changed, self._changed = self._changed, {}
                 events, self._events = self._events, []
+                written = self._event_count
+                tasks = _Group()
+                tasks.alike, self._done = self._done, {}
                 rows, self._rows = self._rows, []
                 texts, self._texts = self._texts, []
                 # What still lives goes on changing; an ended task's row is made without holding up the driver.
-                tasks = _Group()
                 for path in changed.keys() & self._live.keys():
                     tasks.add(path, changed.pop(path))
             for path, task in changed.items():
                 tasks.add(path, task)
             try:
                 with self._records.transaction() as connection:
-                    self._hold_lease(connection)
+                    if look or not events:
+                        self._renew_lease(connection)
+                    if events:
+                        self._write_events(connection, written, to_json(events))
                     self._write_tasks(connection, tasks)
                     for statement, values in rows:
                         connection.execute(statement, values)
-                    if events:
-                        first, last = self._written_events + 1, self._written_events + len(events)
-                        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (self._run, first, last, to_json(events)))
                     if texts:
                         self._write_texts(connection, texts)
                     requests = self._take_requests(connection) if look else []
@@ -348,15 +366,26 @@ class RunRecorder:
                 raise
             finally:
                 self.taken = False
-            self._written_events += len(events)
+            self._written_events = written
             self._next_look = now + LOOK_SECONDS
         for kind in requests:
             self._on_request(kind)
 
-    def _hold_lease(self, connection: sqlite3.Connection) -> None:
+    def _renew_lease(self, connection: sqlite3.Connection) -> None:
         cursor = connection.execute(
             "UPDATE leases SET heartbeat_at = ? WHERE run = ? AND epoch = ?", (time.time(), self._run, self._epoch)
         )
+        self._check_lease(cursor)
+
+    def _write_events(self, connection: sqlite3.Connection, last: int, body: str) -> None:
+        # Holding the lease is a condition of the insert: a statement of its own would wait for the interpreter's lock once more.
+        cursor = connection.execute(
+            "INSERT INTO events SELECT ?1, ?2, ?3, ?4 FROM leases WHERE run = ?1 AND epoch = ?5",
+            (self._run, self._written_events + 1, last, body, self._epoch),
+        )
+        self._check_lease(cursor)
+
+    def _check_lease(self, cursor: sqlite3.Cursor) -> None:
         if cursor.rowcount != 1:
             raise LeaseLost(f"run {self._run_id!r} has another driver now; this one writes nothing more")
 

@@ -377,12 +377,7 @@ class Records:
         run = self._key(run_id)
         began = self._rows("SELECT created_at FROM runs WHERE run = ?", run)[0][0]
         groups = self._rows("SELECT first, body FROM events WHERE run = ? AND last > ? ORDER BY first", run, since)
-        return [
-            _event(seq, began, *event)
-            for first, body in groups
-            for seq, event in enumerate(json.loads(body), first)
-            if seq > since
-        ]
+        return [event for first, body in groups for event in _events(first, began, json.loads(body)) if event.seq > since]
 
     def logs(self, run_id: str, path: str | None = None) -> Iterator[LogLine]:
         """What tasks wrote, in order; of one task with ``path``."""
@@ -417,11 +412,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_hold_all, after_in_parent=_let_go, after_in_child=_begin_anew)
 
 
-def _event(seq: int, began: float, micros: int, path: str, kind: str, data: dict[str, Any] | None = None) -> RunEvent:
-    offset = micros / 1e6
-    if data is None:  # the usual case is written short: the kind is a task's new state
-        kind, data = "task", {"state": kind}
-    return RunEvent(seq, began + offset, offset, kind, path, data)
+def _events(seq: int, began: float, body: list[Any]) -> Iterator[RunEvent]:
+    """The events of one group, whose first has the number ``seq``."""
+    place = 0
+    while place < len(body):
+        micros, path, kind = body[place : place + 3]
+        place += 3
+        if place < len(body) and isinstance(body[place], dict):
+            data = body[place]
+            place += 1
+        else:  # the usual case is written short: the kind is a task's new state
+            kind, data = "task", {"state": kind}
+        yield RunEvent(seq, began + micros / 1e6, micros / 1e6, kind, path, data)
+        seq += 1
 
 
 def _task_row(row: tuple[Any, ...]) -> TaskRow:
