@@ -19,7 +19,7 @@ from flowcore.executor import TaskError
 from flowcore.record_schema import TASK_COLUMNS, connect, record_path
 from flowcore.recorder import LOOK_SECONDS, RunRecorder, to_json
 
-GROUP_SECONDS = 0.05
+GROUP_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:

@@ -67,6 +67,7 @@ def limited() -> int:
 
 run = client.submit(held, {"started": "started", "release": "release"}, name="parent", executor=LocalExecutor("threads"))
 bodies.await_file("started")
+next(event for event in run.events() if event.task)  # what the child looks at is in the record
 
 
 def run_both():
