@@ -71,10 +71,15 @@ def _check_stays(pipeline: Pipeline, executor: Executor, root: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _OrderPlan:
-    """What every order of one kind of task has in common; ``leaves`` says that something is left outside this process."""
+    """What every order of one kind of task has in common.
 
-    seals: bool
+    ``leaves`` says that an attempt leaves something that a later driver has to find: files, or itself where it may outlive us.
+    ``root`` and its options are for code that lies there.
+    """
+
     leaves: bool
+    root: str | None
+    storage_options: dict[str, Any]
     function: Callable[..., Any] | None
     code: CodeRef | None
 
@@ -399,7 +404,8 @@ class Driver:
             self._recorder.submitted(path, command.number, command.inputs, [], leaves=False)
             inputs, settings = command.inputs, command.settings or task.settings
             return WorkOrder(
-                attempt_id, path, component, inputs, {}, None, None, None, _NO_OPTIONS, settings, False, plan.function
+                attempt_id, path, component, inputs, {}, plan.code, None, plan.root, plan.storage_options, settings, False,
+                plan.function,
             )  # fmt: skip
         self._leaving = True
         if component.touches_files:
@@ -407,7 +413,7 @@ class Driver:
         else:
             arguments, artifacts, uses = command.inputs, {}, []
         self._recorder.submitted(path, command.number, arguments, uses)
-        output_uri = "/".join([self._base, path, str(command.number)]) if plan.seals else None
+        output_uri = "/".join([self._base, path, str(command.number)])
         return WorkOrder(
             attempt_id, path, component, arguments, artifacts, plan.code, output_uri, self._store.root,
             self._store.storage_options, command.settings or task.settings, self._executor.outlives_driver, plan.function,
@@ -421,8 +427,9 @@ class Driver:
         in_process = self._executor.keeps(task)
         seals = component.touches_files or self._executor.outlives_driver
         plan = self._plans[id(component), id(task.settings)] = _OrderPlan(
-            seals=seals,
-            leaves=seals or not in_process,
+            leaves=seals,
+            root=None if in_process else self._store.root,
+            storage_options=_NO_OPTIONS if in_process else self._store.storage_options,
             function=self._function(implementation) if in_process else None,
             code=None if in_process else self._code(implementation),
         )
