@@ -30,13 +30,14 @@ _SHORT_SECONDS = TARGET_SECONDS / 2
 class Entry:
     """An order on its way: waiting, or in a hand."""
 
-    __slots__ = ("alone", "gone", "gpus", "hand", "kind", "number", "order", "pace", "request", "seconds", "started")
+    __slots__ = ("alone", "asks", "gone", "gpus", "hand", "kind", "number", "order", "pace", "request", "seconds", "started")
 
     def __init__(self, order: WorkOrder, kind: Hashable = None, request: Request = NOTHING) -> None:
         self.order = order
         self.kind = kind
         self.request = request
-        self.alone = bool(request)
+        self.asks = request is not NOTHING and bool(request)
+        self.alone = self.asks
         self.started = False
         self.gone = False
         self.gpus: tuple[str, ...] = ()
@@ -129,7 +130,7 @@ class Dispatch:
         return True
 
     def _queue(self, entry: Entry) -> deque[Entry]:
-        if entry.request:
+        if entry.asks:
             return self._asking
         queue = self._free.get(entry.kind)
         if queue is None:
@@ -265,7 +266,7 @@ class Dispatch:
         del hand.entries[entry.order.attempt_id]
         entry.hand = None
         hand.load_seconds -= entry.seconds
-        if entry.request:
+        if entry.asks:
             self._budget.give(entry.request, entry.gpus)
             entry.gpus = ()
         if not hand.entries:

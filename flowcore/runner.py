@@ -343,7 +343,7 @@ class Driver:
             self._execute(self._state.handle(event))  # type: ignore[arg-type]
             return
         path, number = known
-        if isinstance(event, Started):
+        if type(event) is Started:
             for command in self._state.handle(event):
                 if type(command) is Moved:
                     self._recorder.running(path, event.where, event.execution)
