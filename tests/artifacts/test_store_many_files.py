@@ -13,7 +13,7 @@ from flowcore.errors import ArtifactError
 from tests.services.fault_proxy import FaultProxy
 from tests.services.s3 import Bucket
 
-FILES = 3_000
+FILES = 1_500
 
 
 def sealed(execution: Execution) -> ArtifactRef:
