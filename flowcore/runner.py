@@ -15,15 +15,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flowcore.artifacts.types import ArtifactRef
-from flowcore.code import code_ref, resolve_function
 from flowcore.errors import RefusedError
 from flowcore.executor import Event, Executor, Finished, Lost, Output, Reported, Started, Waiting, WorkOrder
-from flowcore.graph import CodeRef, Component, Pipeline, PythonFunction, Task
+from flowcore.graph import Pipeline
 from flowcore.graph.walk import task_kinds
+from flowcore.orders import Orders
 from flowcore.run_state import (
     Ask,
     Cancel,
@@ -69,24 +68,8 @@ def _check_stays(pipeline: Pipeline, executor: Executor, root: str) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _OrderPlan:
-    """What every order of one kind of task has in common.
-
-    ``leaves`` says that an attempt leaves something that a later driver has to find: files, or itself where it may outlive us.
-    ``root`` and its options are for code that lies there.
-    """
-
-    leaves: bool
-    root: str | None
-    storage_options: dict[str, Any]
-    function: Callable[..., Any] | None
-    code: CodeRef | None
-
-
 #: How many events are taken before the orders that follow from them are sent.
 _TOGETHER = 256
-_NO_OPTIONS: dict[str, Any] = {}
 
 
 class Driver:
@@ -120,11 +103,8 @@ class Driver:
         self._ended: deque[Event] = deque()
         self._timers: list[tuple[float, str]] = []
         self._attempts: dict[str, tuple[str, int]] = {}
-        #: By the identity of the component and the settings, which the pipeline holds.
-        self._plans: dict[tuple[int, int], _OrderPlan] = {}
-        self._codes: dict[str, CodeRef] = {}
-        self._functions: dict[str, Callable[..., Any]] = dict(pipeline.functions)
-        self._base = self._store.join(path_name(pipeline.name), run_id)
+        self._orders = Orders(pipeline, run_id, executor, recorder, store)
+        self._make_order = self._orders.make
         self._thread = 0
         self._opened = self._interrupted = False
         #: Held by the thread that takes a step: the loop's, or one that reports.
@@ -136,8 +116,6 @@ class Driver:
         self._failure: BaseException | None = None
         #: The orders of the events that are taken together, sent after the last: what leaves this process costs one flush.
         self._gathered: list[WorkOrder] | None = None
-        #: Whether an order that is about to be sent leaves something outside this process.
-        self._leaving = False
         self.finish: FinishRun | None = None
         self._do: dict[type[Any], Callable[[Any], None]] = {
             Submit: self._submit,
@@ -383,10 +361,10 @@ class Driver:
                 self._gathered += orders
 
     def _send(self, orders: list[WorkOrder]) -> None:
-        if self._leaving:
+        if self._orders.leaving:
             # What an attempt leaves outside this process must be found in the record by whoever comes after us.
             self._recorder.flush()
-            self._leaving = False
+            self._orders.leaving = False
         submit = self._executor.submit
         for order in orders:
             submit(order)
@@ -395,59 +373,8 @@ class Driver:
         self._send([self._order(command)])
 
     def _order(self, command: Submit) -> WorkOrder:
-        task = command.task
-        component = task.component
-        plan = self._plans.get((id(component), id(task.settings))) or self._plan(task)
-        attempt_id, path = command.attempt_id, command.path
-        self._attempts[attempt_id] = (path, command.number)
-        if not plan.leaves:
-            self._recorder.submitted(path, command.number, command.inputs, [], leaves=False)
-            inputs, settings = command.inputs, command.settings or task.settings
-            return WorkOrder(
-                attempt_id, path, component, inputs, {}, plan.code, None, plan.root, plan.storage_options, settings, False,
-                plan.function,
-            )  # fmt: skip
-        self._leaving = True
-        if component.touches_files:
-            arguments, artifacts, uses = _split(component, command.inputs)
-        else:
-            arguments, artifacts, uses = command.inputs, {}, []
-        self._recorder.submitted(path, command.number, arguments, uses)
-        output_uri = "/".join([self._base, path, str(command.number)])
-        return WorkOrder(
-            attempt_id, path, component, arguments, artifacts, plan.code, output_uri, self._store.root,
-            self._store.storage_options, command.settings or task.settings, self._executor.outlives_driver, plan.function,
-            self._store.cache_dir, self._store.cache_bytes,
-        )  # fmt: skip
-
-    def _plan(self, task: Task) -> _OrderPlan:
-        component = task.component
-        implementation = component.implementation
-        assert isinstance(implementation, PythonFunction)
-        in_process = self._executor.keeps(task)
-        seals = component.touches_files or self._executor.outlives_driver
-        plan = self._plans[id(component), id(task.settings)] = _OrderPlan(
-            leaves=seals,
-            root=None if in_process else self._store.root,
-            storage_options=_NO_OPTIONS if in_process else self._store.storage_options,
-            function=self._function(implementation) if in_process else None,
-            code=None if in_process else self._code(implementation),
-        )
-        return plan
-
-    def _function(self, implementation: PythonFunction) -> Callable[..., Any]:
-        key = implementation.key
-        function = self._functions.get(key)
-        if function is None:
-            function = self._functions[key] = resolve_function(implementation)
-        return function
-
-    def _code(self, implementation: PythonFunction) -> CodeRef:
-        key = implementation.key
-        code = self._codes.get(key)
-        if code is None:
-            code = self._codes[key] = code_ref(self._function(implementation), implementation, self._store)
-        return code
+        self._attempts[command.attempt_id] = (command.path, command.number)
+        return self._make_order(command)
 
     def prepare(self) -> None:
         """Find every function, and for another process its code, before anything runs.
@@ -455,8 +382,7 @@ class Driver:
         Raises:
             CodeError: names the function and what is wrong with it.
         """
-        for _, task in task_kinds(self._pipeline.root):
-            self._plan(task)
+        self._orders.prepare()
 
     def _commit(self, command: Commit) -> None:
         self._recorder.committed(command.path, command.outcome)
@@ -500,24 +426,6 @@ class Driver:
         self.finish = command
 
 
-def _split(component: Component, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[tuple[str, int, str]]]:
-    """(encoded parameters, artifacts, what is read) of a task's inputs."""
-    arguments: dict[str, Any] = {}
-    artifacts: dict[str, Any] = {}
-    uses: list[tuple[str, int, str]] = []
-    for port in component.inputs:
-        value = inputs[port.name]
-        if not port.is_artifact:
-            arguments[port.name] = value
-            continue
-        artifacts[port.name] = value
-        if isinstance(value, ArtifactRef):
-            uses.append((port.name, -1, value.uri))
-        elif isinstance(value, list):
-            uses.extend((port.name, position, ref.uri) for position, ref in enumerate(value))
-    return arguments, artifacts, uses
-
-
 def outputs_to_json(outputs: dict[str, Any]) -> dict[str, Any]:
     """A run's outputs as plain data: artifacts as {"artifact": ...}, parameters as {"value": ...}."""
     return {name: _output_to_json(value) for name, value in outputs.items()}
@@ -542,12 +450,6 @@ def output_from_json(data: dict[str, Any]) -> Any:
     if "list" in data:
         return [output_from_json(item) for item in data["list"]]
     return data["value"]
-
-
-def path_name(name: str) -> str:
-    """A pipeline's name as a folder: letters, digits, hyphens; long ones are cut."""
-    plain = "".join(character if character.isalnum() else "-" for character in name.lower())
-    return "-".join(part for part in plain.split("-") if part)[:60] or "pipeline"
 
 
 def new_run_id() -> str:
